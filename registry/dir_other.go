@@ -1,0 +1,133 @@
+//go:build !linux || portable
+
+package registry
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A Dir is an open daemon dir. Its files are opened through an os.Root: one that leads
+// out of the dir by a symlink is refused.
+type Dir struct {
+	root *os.Root
+	name string
+	id   FileID
+}
+
+// OpenDir opens the daemon dir root/name. The error is fs.ErrNotExist when no
+// directory of that name is there; a symlink is none.
+func OpenDir(root, name string) (*Dir, error) {
+	path := filepath.Join(root, name)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
+	}
+	r, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := r.Stat(".")
+	if err == nil && !os.SameFile(info, opened) {
+		err = &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &Dir{root: r, name: name, id: Identify(info)}, nil
+}
+
+// Close closes the directory; files opened from it stay open.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// A Root is an open runtime root, for whoever opens many sidecars in it.
+type Root struct{ path string }
+
+// OpenRoot opens a runtime root; a symlink is followed.
+func OpenRoot(path string) (*Root, error) { return &Root{path}, nil }
+
+// Close closes the root; files opened from it stay open.
+func (r *Root) Close() error { return nil }
+
+// OpenDir is the function [OpenDir].
+func (r *Root) OpenDir(name string) (*Dir, error) { return OpenDir(r.path, name) }
+
+// OpenSidecar is [Dir.OpenSidecar] of the daemon dir name.
+func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
+	d, err := OpenDir(r.path, name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.OpenSidecar(mode)
+}
+
+// A File is an open file of a daemon dir.
+type File struct {
+	f    *os.File
+	info fs.FileInfo // as it was opened, or when content had to look again
+}
+
+func (d *Dir) open(name string, mode Mode) (*File, error) {
+	// Looked at before it is opened: opening a FIFO would wait for its writer.
+	info, err := d.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	flag := os.O_RDONLY
+	if mode == ReadWrite {
+		flag = os.O_RDWR
+	}
+	f, err := d.root.OpenFile(name, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(info, opened) {
+		err = errNotRegular
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &File{f: f, info: opened}, nil
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.f.Close() }
+
+func (f *File) stamp() Stamp {
+	return Stamp{Ino: Identify(f.info).Ino, Size: f.info.Size(), MTime: f.info.ModTime().UnixNano()}
+}
+
+func (f *File) size() int64 { return f.info.Size() }
+
+// look takes a new look at the file.
+func (f *File) look() error {
+	info, err := f.f.Stat()
+	if err == nil {
+		f.info = info
+	}
+	return err
+}
+
+// readStart reads the file's first bytes.
+func (f *File) readStart(buf []byte) (int, error) {
+	n, err := f.f.ReadAt(buf, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// Mode returns the permission bits of the file as it was opened.
+func (f *File) Mode() os.FileMode { return f.info.Mode().Perm() }

@@ -1,0 +1,84 @@
+package registry
+
+import (
+	"sync"
+	"time"
+)
+
+// A Queue collects names that need a look, each once however often it is added, and
+// hands them out in the order of their first adding. So a burst coalesces by itself:
+// what comes in while the consumer is busy is one batch when it returns.
+type Queue struct {
+	ready chan struct{} // one slot, full while names wait
+
+	mu    sync.Mutex // guards order and since
+	order []string
+	since map[string]time.Time // of each waiting name, as [Queue.AddAt] was told
+}
+
+// A Waiting is a name that was taken from a queue. Since is zero unless an adder said
+// when what it was added for was noticed; of several such times it is the first.
+type Waiting struct {
+	Name  string
+	Since time.Time
+}
+
+// NewQueue returns an empty queue.
+func NewQueue() *Queue {
+	return &Queue{ready: make(chan struct{}, 1), since: make(map[string]time.Time)}
+}
+
+// Add adds a name. It never blocks.
+func (q *Queue) Add(name string) { q.AddAt(name, time.Time{}) }
+
+// AddAt is Add of a name that needs a look because of something noticed at that time.
+func (q *Queue) AddAt(name string, at time.Time) {
+	q.mu.Lock()
+	since, ok := q.since[name]
+	if !ok {
+		q.order = append(q.order, name)
+	}
+	if !ok || since.IsZero() && !at.IsZero() {
+		q.since[name] = at
+	}
+	q.mu.Unlock()
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Ready receives when names may be waiting.
+func (q *Queue) Ready() <-chan struct{} { return q.ready }
+
+// Take returns the waiting names and leaves the queue empty.
+func (q *Queue) Take() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.take()
+}
+
+// TakeWaiting is Take with the times.
+func (q *Queue) TakeWaiting() []Waiting {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := make([]Waiting, len(q.order))
+	for i, name := range q.order {
+		waiting[i] = Waiting{name, q.since[name]}
+	}
+	q.take()
+	return waiting
+}
+
+// take empties the queue; the caller holds mu.
+func (q *Queue) take() []string {
+	names := q.order
+	q.order = nil
+	// A fresh map after a large batch: Go's maps do not shrink.
+	if len(names) > 1024 {
+		q.since = make(map[string]time.Time)
+	} else {
+		clear(q.since)
+	}
+	return names
+}

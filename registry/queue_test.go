@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestQueue(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		add, want []string
+	}{
+		{"nothing", nil, nil},
+		{"one", []string{"a"}, []string{"a"}},
+		{"in the order of adding", []string{"c", "a", "b"}, []string{"c", "a", "b"}},
+		{"each once", []string{"a", "a", "a"}, []string{"a"}},
+		{"the first adding sets the place", []string{"a", "b", "a", "c", "b"}, []string{"a", "b", "c"}},
+		{"any bytes", []string{"", "\n", "\xff", "a b"}, []string{"", "\n", "\xff", "a b"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := NewQueue()
+			for range 2 { // a queue that was emptied is like a new one
+				for _, name := range tt.add {
+					q.Add(name)
+				}
+				if got := q.Take(); !slices.Equal(got, tt.want) {
+					t.Errorf("took %q, want %q", got, tt.want)
+				}
+				if got := q.Take(); len(got) != 0 {
+					t.Errorf("took %q from an empty queue", got)
+				}
+			}
+		})
+	}
+}
+
+func TestQueueReady(t *testing.T) {
+	q := NewQueue()
+	if ready(q) {
+		t.Error("ready when empty")
+	}
+	for i := range 1000 { // with nobody receiving, Add must not block
+		q.Add(fmt.Sprint(i))
+	}
+	if !ready(q) {
+		t.Error("not ready with 1,000 names waiting")
+	}
+	if ready(q) {
+		t.Error("ready twice: more than one slot")
+	}
+	q.Add("late")
+	if !ready(q) {
+		t.Error("not ready after an Add that came after the receive")
+	}
+	q.Add("late")
+	if !ready(q) {
+		t.Error("not ready after an Add of what was waiting already")
+	}
+	if got := q.Take(); len(got) != 1001 || got[1000] != "late" {
+		t.Errorf("took %d names", len(got))
+	}
+	q.Add("next")
+	if !ready(q) {
+		t.Error("not ready after Take and Add")
+	}
+}
+
+// What was taken is the consumer's: later names do not turn up in it.
+func TestQueueTakenIsNotTouched(t *testing.T) {
+	for _, size := range []int{3, 3000} { // above 1,024 the set is made anew
+		q := NewQueue()
+		for i := range size {
+			q.Add(fmt.Sprint(i))
+		}
+		taken := q.Take()
+		want := slices.Clone(taken)
+		for i := range size {
+			q.Add(fmt.Sprint("x", i))
+		}
+		if !slices.Equal(taken, want) {
+			t.Errorf("a batch of %d changed after it was taken", size)
+		}
+		if got := q.Take(); len(got) != size {
+			t.Errorf("took %d names, want %d", len(got), size)
+		}
+	}
+}
+
+// No wake-up may be lost: whatever the interleaving, a consumer that takes when it is
+// woken gets every name, from each producer in order.
+func TestQueueConcurrent(t *testing.T) {
+	const producers, names = 4, 5000
+	q := NewQueue()
+	var group sync.WaitGroup
+	defer group.Wait()
+	for p := range producers {
+		group.Go(func() {
+			for i := range names {
+				q.Add(fmt.Sprintf("%d/%d", p, i))
+				q.Add(fmt.Sprintf("%d/%d", p, i/2)) // may wait already, may have been taken
+			}
+		})
+	}
+	deadline := time.After(30 * time.Second)
+	seen := make(map[string]bool)
+	next := [producers]int{}
+	for len(seen) < producers*names {
+		select {
+		case <-q.Ready():
+		case <-deadline:
+			t.Fatalf("%d of %d names after 30 s", len(seen), producers*names)
+		}
+		batch := make(map[string]bool)
+		for _, name := range q.Take() {
+			if batch[name] {
+				t.Fatalf("%s twice in a batch", name)
+			}
+			batch[name] = true
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			var p, i int
+			if _, err := fmt.Sscanf(name, "%d/%d", &p, &i); err != nil {
+				t.Fatal(err)
+			}
+			if i != next[p] {
+				t.Fatalf("%s came when %d was due", name, next[p])
+			}
+			next[p]++
+		}
+	}
+}
+
+// ready takes the slot, if it is full.
+func ready(q *Queue) bool {
+	select {
+	case <-q.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+// A name has the time of the first notice that it waits for, however often it is added
+// and by whom; once taken, the next notice begins anew.
+func TestQueueKeepsTheFirstTime(t *testing.T) {
+	first, second := time.UnixMilli(1), time.UnixMilli(2)
+	q := NewQueue()
+	for range 2 {
+		q.Add("timeless")
+		q.AddAt("a", first)
+		q.AddAt("a", second)
+		q.Add("a")
+		q.Add("late")
+		q.AddAt("late", second)
+		want := []Waiting{{Name: "timeless"}, {"a", first}, {"late", second}}
+		if got := q.TakeWaiting(); !slices.Equal(got, want) {
+			t.Errorf("took %v, want %v", got, want)
+		}
+		if got := q.TakeWaiting(); len(got) != 0 {
+			t.Errorf("took %v from an empty queue", got)
+		}
+	}
+}
+
+// The registry hands the time of a change on, and of what is no change, nothing.
+func TestRegistryHandsTimesOn(t *testing.T) {
+	r := New()
+	at := time.UnixMilli(1)
+	r.PutAt(Entry{Name: "a"}, at)
+	r.Put(Entry{Name: "b"})
+	if got, want := r.Changes().TakeWaiting(), []Waiting{{"a", at}, {Name: "b"}}; !slices.Equal(got, want) {
+		t.Errorf("took %v, want %v", got, want)
+	}
+	if r.PutAt(Entry{Name: "a"}, at) || len(r.Changes().TakeWaiting()) > 0 {
+		t.Error("an equal entry is a change")
+	}
+}

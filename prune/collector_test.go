@@ -1,0 +1,318 @@
+package prune
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// running is a bench whose collector runs.
+func running(t *testing.T, opts Options) *bench {
+	t.Helper()
+	b := newBench(t, opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return b
+}
+
+func (b *bench) wantEvents(event string, n int) []map[string]any {
+	b.t.Helper()
+	eventually(b.t, fmt.Sprintf("%d %s", n, event), func() bool { return len(b.log.events(event)) >= n })
+	lines := b.log.events(event)
+	if len(lines) != n {
+		b.t.Fatalf("%d %s, want %d: %v", len(lines), event, n, lines)
+	}
+	return lines
+}
+
+// Birth, exit and the next birth are said when they happen, not at the next sweep.
+func TestLifeOfADaemon(t *testing.T) {
+	due := make(chan struct{}, 1)
+	b := running(t, Options{SweepInterval: time.Hour, Due: due})
+	d, cmd := newLive(t, b.root, "a")
+	b.scan()
+	b.wantEvents("daemon.added", 1)
+	first := b.wantEvents("daemon.live", 1)[0]
+	if first["pid"] != float64(cmd.Process.Pid) || first["previous_pid"] != nil {
+		t.Errorf("logged %v", first)
+	}
+
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	eventually(t, "the exit is said, on Linux without a sweep", func() bool {
+		if portable {
+			select {
+			case due <- struct{}{}:
+			default:
+			}
+		}
+		return len(b.log.events("daemon.exited")) > 0
+	})
+	exited := b.wantEvents("daemon.exited", 1)[0]
+	if want := float64(d.entry().LastSeen.MS + 3_600_000); exited["stale_at_unix_ms"] != want {
+		t.Errorf("stale at %v, want %v", exited["stale_at_unix_ms"], want)
+	}
+
+	os.Remove(filepath.Join(d.path(), d.name))
+	_, second := newLive(t, b.root, "a")
+	b.scan()
+	again := b.wantEvents("daemon.live", 2)[1]
+	if again["pid"] != float64(second.Process.Pid) || again["previous_pid"] != float64(cmd.Process.Pid) {
+		t.Errorf("logged %v", again)
+	}
+	b.wantEvents("daemon.added", 1)
+
+	// Somebody else's rmtree.
+	if err := os.RemoveAll(d.path()); err != nil {
+		t.Fatal(err)
+	}
+	b.scan()
+	b.wantEvents("daemon.gone", 1)
+}
+
+// A respawn that ends before it is seen: what has exited is that process, and not the
+// one before it, which may run on.
+func TestExitOfAnUnseenRespawn(t *testing.T) {
+	b := running(t, Options{SweepInterval: time.Hour})
+	d, cmd := newLive(t, b.root, "a")
+	b.scan()
+	b.wantEvents("daemon.live", 1)
+	d.write(d.pidFile(), strconv.Itoa(deadPID))
+	b.scan()
+	exited := b.wantEvents("daemon.exited", 1)[0]
+	if exited["pid"] != float64(deadPID) || exited["previous_pid"] != float64(cmd.Process.Pid) {
+		t.Errorf("logged %v", exited)
+	}
+}
+
+// A respawn stands beside the old pid, then beside an empty pid file. Neither is an exit
+// of a daemon that still runs.
+func TestRespawnIsNoExit(t *testing.T) {
+	b := running(t, Options{SweepInterval: time.Hour})
+	d, _ := newLive(t, b.root, "a")
+	b.scan()
+	b.wantEvents("daemon.live", 1)
+	pid := d.read(d.pidFile())
+	now := time.Now().UnixMilli()
+	for _, step := range []struct{ path, text string }{
+		{d.sidecar(), ""}, {d.sidecar(), `{"spawned`}, {d.sidecar(), sidecarText(now, now)},
+		{d.pidFile(), ""}, {d.pidFile(), pid},
+	} {
+		d.write(step.path, step.text)
+		b.scan()
+	}
+	newLive(t, b.root, "b") // handled after all of that
+	b.scan()
+	b.wantEvents("daemon.live", 2)
+	if lines := b.log.events("daemon.exited"); len(lines) > 0 {
+		t.Errorf("logged %v", lines)
+	}
+	if lines := b.log.events("sidecar.invalid"); len(lines) > 0 {
+		t.Errorf("logged %v", lines)
+	}
+}
+
+// An invalid sidecar is said once per change of the file.
+func TestInvalidSidecarIsSaidOnce(t *testing.T) {
+	b := running(t, Options{SweepInterval: 50 * time.Millisecond})
+	d := newDir(t, b.root, "a", "not json", "")
+	b.scan()
+	line := b.wantEvents("sidecar.invalid", 1)[0]
+	if line["reason"] != "sidecar_not_json" || line["level"] != "warn" {
+		t.Errorf("logged %v", line)
+	}
+	d.write(d.sidecar(), "still not json")
+	b.scan()
+	b.wantEvents("sidecar.invalid", 2)
+	b.scan()
+	swept := len(b.log.events("sweep.done"))
+	eventually(t, "some sweeps", func() bool { return len(b.log.events("sweep.done")) > swept+3 })
+	b.wantEvents("sidecar.invalid", 2)
+	// A directory without a sidecar is nobody's, and not worth a word.
+	if err := os.Mkdir(filepath.Join(b.root, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.write(d.sidecar(), "[]")
+	b.scan()
+	b.wantEvents("sidecar.invalid", 3)
+	b.wantEvents("daemon.added", 1)
+}
+
+// Sweeps come at the interval and whenever Due asks.
+func TestSweepsComeWhenDue(t *testing.T) {
+	due := make(chan struct{}, 1)
+	b := running(t, Options{SweepInterval: time.Hour, Due: due})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	b.scan()
+	b.wantEvents("daemon.added", 1)
+	due <- struct{}{}
+	b.wantEvents("daemon.removed", 1)
+	if d.exists() {
+		t.Error("not removed")
+	}
+
+	c := running(t, Options{SweepInterval: 20 * time.Millisecond})
+	newDead(t, c.root, "a", 2*time.Hour)
+	c.scan()
+	c.wantEvents("daemon.removed", 1)
+}
+
+// A dry run opens nothing for writing, counts what it would do, and says it once.
+func TestDryRun(t *testing.T) {
+	b := newBench(t, Options{DryRun: true})
+	d := newDead(t, b.root, "dead", 2*time.Hour)
+	live, _ := newLive(t, b.root, "live")
+	before := live.read(live.sidecar())
+	for range 2 {
+		stats, rows := b.sweep()
+		if stats.Removed != 1 || stats.Refreshed != 1 || rows["dead"].Decision != Remove || rows["live"].Decision != Refresh {
+			t.Errorf("%+v %+v", stats, rows)
+		}
+	}
+	if !d.exists() || live.read(live.sidecar()) != before {
+		t.Error("something was changed")
+	}
+	if lines := b.log.events("daemon.removed"); len(lines) != 1 || lines[0]["dry_run"] != true {
+		t.Errorf("logged %v", lines)
+	}
+}
+
+// Every dir is counted once, and into one of four fates.
+func TestStatsAddUp(t *testing.T) {
+	b := newBench(t, Options{})
+	newDead(t, b.root, "stale", 2*time.Hour)
+	newDead(t, b.root, "recent", time.Minute)
+	newLive(t, b.root, "live")
+	newDir(t, b.root, "invalid", "x", "")
+	newDir(t, b.root, "timeless", "{}", strconv.Itoa(deadPID))
+	// A sidecar that was written in this very millisecond would need no refresh.
+	later := time.Now().Add(time.Second)
+	b.now = func() time.Time { return later }
+	stats, rows := b.sweep()
+	want := Stats{Checked: 5, Alive: 1, Dead: 3, Invalid: 1, Refreshed: 1, Removed: 1, Kept: 3}
+	stats.Unreadable = 0 // other people's business
+	if stats != want {
+		t.Errorf("got %+v, want %+v", stats, want)
+	}
+	if total := b.Totals(); total.Sweeps != 1 || total.Refreshed != 1 || total.Removed != 1 || total.Failed != 0 {
+		t.Errorf("in total %+v", total)
+	}
+	if len(rows) != stats.Checked {
+		t.Errorf("%d rows for %d dirs", len(rows), stats.Checked)
+	}
+}
+
+// A sweep ends between two dirs when it is told to.
+func TestSweepEndsEarly(t *testing.T) {
+	b := newBench(t, Options{})
+	for i := range 10 {
+		newDead(t, b.root, strconv.Itoa(i), 2*time.Hour)
+	}
+	b.scan()
+	ctx, cancel := context.WithCancel(t.Context())
+	stats := b.Sweep(ctx, func(Row) { cancel() })
+	left, _ := os.ReadDir(b.root)
+	if stats.Removed != 1 || len(left) != 9 {
+		t.Errorf("%+v, %d dirs left", stats, len(left))
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for rule, opts := range map[string]Options{
+		"no root":            {},
+		"negative staleness": {Root: "x", StaleAfter: -1},
+		"negative interval":  {Root: "x", SweepInterval: -1},
+	} {
+		if _, err := New(opts); err == nil {
+			t.Errorf("%s: no error", rule)
+		}
+	}
+}
+
+// Times that are changed while it runs are those of the next sweep, and of the ticker.
+func TestSettingsChange(t *testing.T) {
+	settings := make(chan Settings)
+	b := running(t, Options{StaleAfter: 24 * time.Hour, SweepInterval: time.Hour, Settings: settings})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	b.scan()
+	b.wantEvents("daemon.added", 1)
+	settings <- Settings{StaleAfter: 24 * time.Hour, SweepInterval: 5 * time.Millisecond}
+	eventually(t, "two sweeps of the new interval", func() bool { return len(b.log.events("sweep.done")) >= 2 })
+	if _, err := os.Stat(d.path()); err != nil {
+		t.Fatalf("removed by another staleness than the one in effect: %v", err)
+	}
+	settings <- Settings{StaleAfter: time.Hour, SweepInterval: 5 * time.Millisecond}
+	b.wantEvents("daemon.removed", 1)
+	// Nothing is the default, as in Options, and no panic of the ticker.
+	settings <- Settings{}
+	settings <- Settings{StaleAfter: -1, SweepInterval: -1}
+	newDead(t, b.root, "b", 2*time.Hour)
+	b.scan()
+	b.wantEvents("daemon.added", 2)
+}
+
+// A watchdog's ping is answered while nothing happens, and in the midst of a sweep; not
+// while the collector is stuck.
+func TestPing(t *testing.T) {
+	ping, due := make(chan struct{}), make(chan struct{})
+	b := newBench(t, Options{SweepInterval: time.Hour, Ping: ping, Due: due})
+	newDead(t, b.root, "a", time.Minute)
+	b.scan()
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		b.Run(ctx)
+	}()
+	for range 3 {
+		ping <- struct{}{}
+	}
+	due <- struct{}{}
+	ping <- struct{}{}
+	cancel()
+	<-ran
+
+	swept := make(chan struct{})
+	stuck, free := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(swept)
+		b.Sweep(t.Context(), func(Row) {
+			close(stuck)
+			<-free
+		})
+	}()
+	<-stuck
+	select {
+	case ping <- struct{}{}:
+		t.Error("answered while it was stuck")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(free)
+	<-swept
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		ping <- struct{}{}
+	}()
+	eventually(t, "a sweep answers a ping", func() bool {
+		b.Sweep(t.Context(), nil)
+		select {
+		case <-answered:
+			return true
+		default:
+			return false
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package prune
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runtimegc/registry"
+)
+
+// crashVar makes the test binary remove the dir "a" of the root it names, and be killed
+// at the step that follows after a colon.
+const crashVar = "RUNTIMEGC_TEST_CRASH"
+
+// TestCrashHelper is the process that is killed.
+func TestCrashHelper(t *testing.T) {
+	step, root, ok := strings.Cut(os.Getenv(crashVar), ":")
+	if !ok {
+		t.Skip("started by TestKilledAtEveryStep")
+	}
+	m := newTestRemover(t, root, false)
+	m.reached = func(reached string) {
+		if reached == step {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	e, err := registry.Read(root, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.remove(e)
+}
+
+// Killed at any step of a removal, the next start finishes it; and if the daemon was
+// spawned again meanwhile, its dir is untouched.
+func TestKilledAtEveryStep(t *testing.T) {
+	for _, step := range []string{"judged", "renamed", "removed a", "removed daemon.pid", "removed deep", "removed log", "removed sidecar"} {
+		for _, respawned := range []bool{false, true} {
+			t.Run(step+", respawned "+strconv.FormatBool(respawned), func(t *testing.T) {
+				b := newBench(t, Options{})
+				d := newDead(t, b.root, "a", 2*time.Hour)
+				d.write(filepath.Join(d.path(), "a"), "trampoline")
+				d.write(filepath.Join(d.path(), "log"), "text")
+				newDir(t, d.path(), "deep", "", "")
+				cmd := exec.Command(os.Args[0], "-test.run=^TestCrashHelper$")
+				cmd.Env = append(os.Environ(), crashVar+"="+step+":"+b.root)
+				out, err := cmd.CombinedOutput()
+				if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+					t.Fatalf("the helper was not killed: %v\n%s", err, out)
+				}
+				if respawned {
+					_ = os.Remove(filepath.Join(d.path(), "a"))
+					newLive(t, b.root, "a")
+				}
+				_, rows := b.sweep()
+				if respawned {
+					for _, file := range []string{"a", "a.daemon.json", "daemon.pid"} {
+						if _, err := os.Stat(filepath.Join(d.path(), file)); err != nil {
+							t.Errorf("the live daemon lost %s", file)
+						}
+					}
+					if rows["a"].State != Alive {
+						t.Errorf("the live daemon is %s", rows["a"].State)
+					}
+					return
+				}
+				if left, _ := os.ReadDir(b.root); len(left) > 0 {
+					t.Errorf("left behind: %v", left)
+				}
+			})
+		}
+	}
+}
+
+// Killed at random moments while it removes and refreshes, no live daemon's dir is
+// lost, and in the end all dead ones are gone. The long form is behind RUNTIMEGC_LONG.
+func TestKilledAtRandom(t *testing.T) {
+	const helperVar = "RUNTIMEGC_TEST_SWEEP"
+	if root := os.Getenv(helperVar); root != "" {
+		sweepForEver(root)
+	}
+	kills := 15
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		kills = 1000
+	}
+	b := newBench(t, Options{})
+	var live []daemonDir
+	for i := range 5 {
+		d, _ := newLive(t, b.root, "live"+strconv.Itoa(i))
+		live = append(live, d)
+	}
+	halfDone := make(map[string]bool)
+	count := func() int {
+		entries, err := os.ReadDir(b.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	dead := 0
+	for kill := range kills {
+		for range 20 {
+			d := newDead(t, b.root, "dead"+strconv.Itoa(dead), 2*time.Hour)
+			d.write(filepath.Join(d.path(), "log"), "text")
+			dead++
+		}
+		before := count()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledAtRandom$")
+		cmd.Env = append(os.Environ(), helperVar+"="+b.root)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// Once in five anywhere from its start on; else while it removes.
+		if kill%5 == 0 {
+			time.Sleep(time.Duration(kill%40) * time.Millisecond)
+		} else {
+			eventually(t, "it removes", func() bool { return count() < before })
+			time.Sleep(time.Duration(kill%40) * 50 * time.Microsecond)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		hidden, _ := filepath.Glob(filepath.Join(b.root, registry.QuarantinePrefix+"*"))
+		for _, path := range hidden {
+			halfDone[path] = true
+		}
+	}
+	b.sweep()
+	b.sweep() // what was put back is judged anew
+	entries, _ := os.ReadDir(b.root)
+	if len(entries) != len(live) {
+		t.Errorf("%d dirs are left, want the %d live ones: %v", len(entries), len(live), entries)
+	}
+	for _, d := range live {
+		for _, file := range []string{d.name, d.name + ".daemon.json", "daemon.pid"} {
+			if _, err := os.Stat(filepath.Join(d.path(), file)); err != nil {
+				t.Errorf("a live daemon lost %s", file)
+			}
+		}
+		if e := d.entry(); e.Problem != registry.ProblemNone {
+			t.Errorf("a live daemon's sidecar was damaged: %s", e.Problem)
+		}
+	}
+	t.Logf("%d kills, %d dead dirs, %d removals caught half done", kills, dead, len(halfDone))
+}
+
+// sweepForEver is what the killed process of TestKilledAtRandom does.
+func sweepForEver(root string) {
+	for {
+		reg := registry.New()
+		entries, _ := os.ReadDir(root)
+		for _, entry := range entries {
+			if e, err := registry.Read(root, entry.Name()); err == nil {
+				reg.Put(e)
+			}
+		}
+		c, err := New(Options{Root: root, Registry: reg, Log: zerolog.Nop(), StaleAfter: time.Hour})
+		if err != nil {
+			panic(err)
+		}
+		c.Sweep(context.Background(), nil)
+		c.Close()
+	}
+}

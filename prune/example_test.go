@@ -1,0 +1,193 @@
+package prune_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+// demoRoot makes a runtime root with the directory of a daemon that died an hour ago,
+// and one that died now.
+func demoRoot() string {
+	root, err := os.MkdirTemp("", "runtime")
+	if err != nil {
+		panic(err)
+	}
+	for name, age := range map[string]time.Duration{"old": time.Hour, "new": 0} {
+		dir := filepath.Join(root, name)
+		sidecar := fmt.Sprintf(`{"spawned_at_unix_ms": %d}`, time.Now().Add(-age).UnixMilli())
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			panic(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, registry.SidecarName(name)), []byte(sidecar), 0o644); err != nil {
+			panic(err)
+		}
+	}
+	return root
+}
+
+// A daemon of your own watches a root and collects it, in its own process and with its
+// own logger. The watcher writes the registry, the collector reads it, and both run
+// until the context is done.
+func Example() {
+	root := demoRoot()
+	defer os.RemoveAll(root)
+	// Any zerolog.Logger will do. This one leaves out what is another at every run.
+	log := zerolog.New(zerolog.ConsoleWriter{
+		Out: os.Stdout, NoColor: true, PartsOrder: []string{"level", "message"},
+		FieldsExclude: []string{"event", "dir", "age_ms", "bytes", "last_seen_unix_ms", "duration_ms", "unreadable_processes"},
+	}).Level(zerolog.InfoLevel)
+
+	reg := registry.New()
+	due := make(chan struct{}, 1) // sweep as soon as the root has been read
+	watch, err := watcher.New(watcher.Options{
+		Root: root, Registry: reg, Log: zerolog.Nop(),
+		Lock: prune.Lock, // one collector per root
+		Scanned: func() {
+			select {
+			case due <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	collector, err := prune.New(prune.Options{
+		Root: root, Registry: reg, Log: log.With().Str("component", "gc").Logger(),
+		StaleAfter: 30 * time.Minute, Protect: []string{"db-*"}, Due: due,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer collector.Close()
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer stop() // a collector without a watcher would go by what it once was told
+		if err := watch.Run(ctx); err != nil {
+			fmt.Println(err)
+		}
+	})
+	running.Go(func() { collector.Run(ctx) })
+
+	for { // what your daemon is there for
+		if _, err := os.Stat(filepath.Join(root, "old")); os.IsNotExist(err) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	running.Wait()
+	fmt.Println(collector.Totals().Removed, "removed,", reg.Len() > 0)
+	// Unordered output:
+	// INF daemon dir found component=gc daemon=old
+	// INF daemon dir found component=gc daemon=new
+	// INF daemon dir removed component=gc daemon=old files=2 reason=no_pid
+	// INF sweep done alive=0 checked=2 component=gc dead=2 failed=0 invalid=0 kept=1 refreshed=0 removed=1 unknown=0
+	// 1 removed, true
+}
+
+// One pass, without a watch: what `runtimegc prune` does.
+func ExampleCollector_Sweep() {
+	root := demoRoot()
+	defer os.RemoveAll(root)
+	reg := registry.New()
+	if err := watcher.Scan(context.Background(), root, reg); err != nil {
+		fmt.Println(err)
+		return
+	}
+	collector, err := prune.New(prune.Options{Root: root, Registry: reg, StaleAfter: 30 * time.Minute})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer collector.Close()
+	stats := collector.Sweep(context.Background(), func(row prune.Row) {
+		fmt.Println(row.Name, row.State, row.Decision, row.Reason)
+	})
+	fmt.Println(stats.Removed, "of", stats.Checked, "removed")
+	// Unordered output:
+	// old dead remove no_pid
+	// new dead keep not_stale
+	// 1 of 2 removed
+}
+
+// Why is it still there?
+func ExampleCollector_Explain() {
+	root := demoRoot()
+	defer os.RemoveAll(root)
+	reg := registry.New()
+	if err := watcher.ScanDir(context.Background(), root, "old", reg); err != nil {
+		fmt.Println(err)
+		return
+	}
+	collector, err := prune.New(prune.Options{
+		Root: root, Registry: reg, StaleAfter: 30 * time.Minute, Protect: []string{"o*"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer collector.Close()
+	x, known := collector.Explain("old")
+	if !known {
+		fmt.Println("no such daemon")
+		return
+	}
+	fmt.Printf("%s is %s; decision: %s, because %s\n", x.Name, x.State, x.Decision, x.Reason.Words())
+	for _, check := range x.Checks {
+		if check.Reason != "" { // it settles something
+			fmt.Printf("%s: %s, %s\n", check.Question, check.Answer, check.Details)
+		}
+	}
+	// Output:
+	// old is dead; decision: keep, because its name is protected
+	// pid_file: dead, it has no pid file that holds a pid
+	// protected: keep, pattern "o*" matches its name
+}
+
+// A daemon that logs by log/slog gives the collector the zerolog.Logger behind its
+// handler: both then write one and the same stream.
+func Example_slog() {
+	root := demoRoot()
+	defer os.RemoveAll(root)
+	backend := zerolog.New(zerolog.ConsoleWriter{
+		Out: os.Stdout, NoColor: true, PartsOrder: []string{"level", "message"},
+		FieldsExclude: []string{"time", "event", "dir", "age_ms", "bytes", "last_seen_unix_ms", "duration_ms", "unreadable_processes"},
+	}).Level(zerolog.InfoLevel)
+	log := slog.New(zerolog.NewSlogHandler(backend))
+
+	log.Info("collecting", "tool", "mine")
+	reg := registry.New()
+	if err := watcher.ScanDir(context.Background(), root, "old", reg); err != nil {
+		log.Error("reading the root", "error", err)
+		return
+	}
+	collector, err := prune.New(prune.Options{Root: root, Registry: reg, Log: backend, StaleAfter: 30 * time.Minute})
+	if err != nil {
+		log.Error("making a collector", "error", err)
+		return
+	}
+	defer collector.Close()
+	collector.Sweep(context.Background(), nil)
+	// Output:
+	// INF collecting tool=mine
+	// INF daemon dir found daemon=old
+	// INF daemon dir removed daemon=old files=2 reason=no_pid
+	// INF sweep done alive=0 checked=1 dead=1 failed=0 invalid=0 kept=0 refreshed=0 removed=1 unknown=0
+}

@@ -1,0 +1,154 @@
+package prune
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+var testProber = prober{now: time.Now, clock: newClock(wallOffset)}
+
+// probeDir probes a dir as the collector does.
+func probeDir(d daemonDir) Liveness {
+	e := d.entry()
+	h := testProber.probe(e, e.PID, d.path())
+	defer h.release()
+	return h.Liveness
+}
+
+func wantLiveness(t *testing.T, d daemonDir, state State, reason Reason) {
+	t.Helper()
+	if l := probeDir(d); l.State != state || l.Reason != reason {
+		t.Errorf("got %s because %s (%v), want %s because %s", l.State, l.Reason, l.Err, state, reason)
+	}
+}
+
+func TestProbeLiveDaemon(t *testing.T) {
+	d, cmd := newLive(t, t.TempDir(), "live")
+	wantLiveness(t, d, Alive, Running)
+
+	// A clock step or a spawner that was stopped: the trampoline in the dir is proof.
+	d.write(d.sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
+	wantLiveness(t, d, Alive, Running)
+
+	// The next spawn unlinks the trampoline before it makes the new one.
+	if err := os.Remove(filepath.Join(d.path(), d.name)); err != nil {
+		t.Fatal(err)
+	}
+	wantLiveness(t, d, Alive, Running)
+
+	// Its parent, this test, has not waited yet: a zombie keeps its pid and start time.
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the killed daemon is a zombie", func() bool { return probeDir(d).Reason == Zombie })
+	_ = cmd.Wait()
+	wantLiveness(t, d, Dead, Exited)
+}
+
+func TestProbePIDReused(t *testing.T) {
+	// This test process is nobody's trampoline.
+	d := newDir(t, t.TempDir(), "reused", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
+	wantLiveness(t, d, Dead, PIDReused)
+	// Without spawned_at there is nothing to tell it by, and the original's answer stands.
+	d.write(d.sidecar(), "{}")
+	wantLiveness(t, d, Alive, Running)
+}
+
+// After a step of the wall clock a start that does not match proves nothing.
+func TestProbeAfterClockStep(t *testing.T) {
+	var ahead time.Duration
+	p := prober{now: time.Now, clock: newClock(func() (time.Duration, bool) { return ahead, true })}
+	d := newDir(t, t.TempDir(), "stepped", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
+	e := d.entry()
+	ask := func() State {
+		h := p.probe(e, e.PID, d.path())
+		defer h.release()
+		return h.State
+	}
+	for _, row := range []struct {
+		ahead time.Duration
+		want  State
+	}{{0, Dead}, {time.Second, Dead}, {3 * time.Second, Unknown}, {-time.Hour, Unknown}, {0, Dead}} {
+		if ahead = row.ahead; ask() != row.want {
+			t.Errorf("the clock %v ahead: %s, want %s", row.ahead, ask(), row.want)
+		}
+	}
+}
+
+// Without a pidfd the same answers come from kill(2) and /proc.
+func TestProbeOddPIDs(t *testing.T) {
+	for pid, reason := range map[string]Reason{
+		"":                    NoPID,
+		"x":                   NoPID,
+		"0":                   Exited, // to kill(2), 0 would be our own process group
+		"4294967295":          Exited, // to kill(2), -1 would be everybody
+		"2147483648":          Exited,
+		strconv.Itoa(1 << 30): Exited,
+	} {
+		d := newDir(t, t.TempDir(), "odd", sidecarText(1, 1), pid)
+		wantLiveness(t, d, Dead, reason)
+	}
+}
+
+// gopsutil's own existence test leaves a pidfd per call to the garbage collector.
+func TestProbesLeakNothing(t *testing.T) {
+	if portable {
+		t.Skip("gopsutil leaves pidfds to the garbage collector, on Linux only")
+	}
+	d, _ := newLive(t, t.TempDir(), "live")
+	count := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(fds)
+	}
+	probes := 2000
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		probes = 100_000
+	}
+	probeDir(d)
+	before := count()
+	for range probes {
+		probeDir(d)
+	}
+	after := count()
+	t.Logf("%d descriptors before, %d after %d probes", before, after, probes)
+	if after > before+2 {
+		t.Error("descriptors leak")
+	}
+}
+
+// A pid that kill(2) does not know but the machine whose /proc we were told to look at
+// does: a collector in a container, with the host's daemons.
+// Another user's process, as an ordinary user: its exe may not be read.
+func TestProbeOfAnotherUser(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	d := newDir(t, t.TempDir(), "other", sidecarText(1, 1), "1")
+	if l := probeDir(d); l.State != Unknown {
+		t.Errorf("pid 1 with a start that does not match: got %+v, want unknown", l)
+	}
+}
+
+// A kernel thread is nobody's daemon: a pid file that names one is from before a reboot.
+func TestProbeKernelThread(t *testing.T) {
+	if portable {
+		t.Skip("Linux has them")
+	}
+	const kthreadd = 2
+	if comm, err := os.ReadFile("/proc/2/comm"); err != nil || string(comm) != "kthreadd\n" {
+		t.Skip("no kernel threads to be seen here")
+	}
+	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrNotExist) {
+		t.Skipf("kernel threads cannot be looked into: %v", err)
+	}
+	d := newDir(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(kthreadd))
+	wantLiveness(t, d, Dead, PIDReused)
+}

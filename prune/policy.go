@@ -1,0 +1,138 @@
+package prune
+
+// The one judge. Nothing else decides what becomes of a daemon dir.
+
+import (
+	"math"
+	"time"
+
+	"runtimegc/registry"
+)
+
+// A State is what is known of a daemon.
+type State string
+
+// The states.
+const (
+	Alive   State = "alive"   // its process is verified
+	Dead    State = "dead"    // it has no process, or the pid is another's by now
+	Unknown State = "unknown" // it cannot be told; kept, not refreshed
+	Invalid State = "invalid" // no usable sidecar, so nobody's to judge
+)
+
+// A Decision is what is to become of a daemon dir.
+type Decision string
+
+// The decisions.
+const (
+	Keep    Decision = "keep"    // leave it as it is
+	Refresh Decision = "refresh" // set last_seen_unix_ms in its sidecar to now
+	Remove  Decision = "remove"
+)
+
+// A Reason is the code of why, as it stands in logs and tables. An invalid dir has the
+// code of its [registry.Problem] instead.
+type Reason string
+
+// Reasons for a state. A dead daemon that may go is removed for one of these.
+const (
+	Running   Reason = "running"    // alive: the process exists and is the daemon's
+	Exited    Reason = "exited"     // dead: no process has the pid
+	Zombie    Reason = "zombie"     // dead: exited, and its parent has not waited for it
+	PIDReused Reason = "pid_reused" // dead: the pid is another process's, or a thread's
+	NoPID     Reason = "no_pid"     // dead: no pid file, or none that parses
+)
+
+// Reasons to keep a dir.
+const (
+	NotStale        Reason = "not_stale"        // dead, but seen alive less than stale_after ago
+	NoTimestamp     Reason = "no_timestamp"     // dead, but the sidecar does not say since when
+	Protected       Reason = "protected"        // dead, but its name matches a pattern of Options.Protect
+	UnknownLiveness Reason = "unknown_liveness" // neither alive nor dead for certain
+	InUse           Reason = "in_use"           // a process has its exe, cwd or an open file in the dir
+	Locked          Reason = "locked"           // somebody holds a flock(2) on the dir
+	Respawned       Reason = "respawned"        // another spawn was under way at the last look
+	Changed         Reason = "changed"          // it is not what it was when it was judged
+	MountPoint      Reason = "mount_point"      // something is mounted in it
+	NotADaemonDir   Reason = "not_a_daemon_dir" // no directory with a sidecar named after it
+	Permission      Reason = "permission"       // we may not
+	Failed          Reason = "failed"           // the system said no; the error says why
+	Gone            Reason = "gone"             // somebody else removed it first
+	Leftover        Reason = "leftover"         // an interrupted removal, which is finished now
+)
+
+// Liveness is what a probe found out about a daemon's process.
+type Liveness struct {
+	State     State  // Alive, Dead or Unknown
+	Reason    Reason // Running, Exited, Zombie, PIDReused, NoPID or UnknownLiveness
+	StartedAt registry.Timestamp
+	Err       error // Unknown: what could not be found out
+}
+
+// A Verdict is what the judge says of one daemon dir.
+type Verdict struct {
+	State    State
+	Decision Decision
+	Reason   Reason
+	StaleAt  registry.Timestamp // from when on it may be removed, were it dead
+}
+
+// Judge decides what is to become of a daemon dir at the time now. It implements the
+// rule of the original collector (removed when not alive and not seen for staleAfter)
+// with three differences: liveness may be unknown, and then the dir is kept; a dir that
+// is protected is never removed, but refreshed while its daemon lives; and staleness is
+// reckoned in whole milliseconds throughout.
+func Judge(e registry.Entry, l Liveness, now time.Time, staleAfter time.Duration, protected bool) Verdict {
+	if e.Problem != registry.ProblemNone {
+		return Verdict{State: Invalid, Decision: Keep, Reason: Reason(e.Problem.String())}
+	}
+	v := Verdict{State: l.State, Decision: Keep, Reason: l.Reason, StaleAt: staleAt(e.LastSeen, staleAfter)}
+	switch {
+	case l.State == Alive:
+		v.Decision = Refresh
+	case l.State != Dead:
+		v.State, v.Reason = Unknown, UnknownLiveness
+	case protected:
+		v.Reason = Protected
+	case !e.LastSeen.Known:
+		v.Reason = NoTimestamp
+	case unixMS(now) < v.StaleAt.MS:
+		v.Reason = NotStale
+	default:
+		v.Decision = Remove
+	}
+	return v
+}
+
+// nextLook returns from when on, in ms since the epoch, Judge may decide otherwise than
+// now though neither entry nor liveness changes, or the liveness must be probed again: a
+// sweep passes over the dir until then.
+func nextLook(e registry.Entry, l Liveness, staleAfter time.Duration) uint64 {
+	switch stale := staleAt(e.LastSeen, staleAfter); {
+	case e.Problem != registry.ProblemNone && l.State != Alive && l.State != Unknown:
+		return math.MaxUint64
+	case l.State != Dead:
+		return 0
+	case !stale.Known:
+		return math.MaxUint64
+	default:
+		return stale.MS
+	}
+}
+
+// staleAt returns lastSeen + staleAfter; the sum saturates, as the original's
+// difference does.
+func staleAt(lastSeen registry.Timestamp, staleAfter time.Duration) registry.Timestamp {
+	if !lastSeen.Known {
+		return registry.Timestamp{}
+	}
+	after := uint64(staleAfter.Milliseconds())
+	if lastSeen.MS > math.MaxUint64-after {
+		return registry.At(math.MaxUint64)
+	}
+	return registry.At(lastSeen.MS + after)
+}
+
+// unixMS returns t in milliseconds since the Unix epoch; before it, 0, as in the
+// original.
+func unixMS(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }

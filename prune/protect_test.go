@@ -1,0 +1,95 @@
+package prune
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"runtimegc/registry"
+)
+
+func TestProtectPatterns(t *testing.T) {
+	for _, row := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"web-*", "web-1", true},
+		{"web-*", "web-", true},
+		{"web-*", "my-web-1", false},
+		{"*", "a\nb", true},
+		{"db?", "db1", true},
+		{"db?", "db", false},
+		{"[a-c]x", "bx", true},
+		{`\*`, "*", true},
+		{`\*`, "a", false},
+		{"exact", "exact", true},
+		{"web-*", ".pruned-web-1", true}, // by the name it had
+		{".pruned-*", "web-1", false},
+	} {
+		if got := (patterns{"no", row.pattern}).match(row.name); got != row.want {
+			t.Errorf("%q matches %q: %v, want %v", row.pattern, row.name, got, row.want)
+		}
+	}
+	for _, bad := range []string{"", "[", "a[", "[]a]", `a\`, "x[b-"} {
+		if CheckPattern(bad) == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+		if c, err := New(Options{Root: "/x", Registry: registry.New(), Protect: []string{"fine", bad}}); err == nil {
+			c.Close()
+			t.Errorf("New accepts %q", bad)
+		}
+	}
+}
+
+// A protected dir is never removed, is said to be kept once it is due, and is refreshed
+// while its daemon lives.
+func TestProtectedDirs(t *testing.T) {
+	b := newBench(t, Options{Protect: []string{"keep-*", "other"}})
+	due := newDead(t, b.root, "keep-due", 2*time.Hour)
+	recent := newDead(t, b.root, "keep-recent", time.Minute)
+	gone := newDead(t, b.root, "goes", 2*time.Hour)
+	live, _ := newLive(t, b.root, "keep-live")
+	seen := live.entry().LastSeen
+	eventually(t, "a millisecond has passed", func() bool { return uint64(time.Now().UnixMilli()) > seen.MS })
+
+	b.scan()
+	for _, row := range b.List() {
+		if kept := row.Name != gone.name; (row.Decision == Remove) == kept {
+			t.Errorf("list says %s for %s because %s", row.Decision, row.Name, row.Reason)
+		}
+	}
+	stats, rows := b.sweep()
+	if !due.exists() || !recent.exists() || gone.exists() || stats.Removed != 1 {
+		t.Fatalf("protected ones there: %v, %v; the other: %v; %+v", due.exists(), recent.exists(), gone.exists(), stats)
+	}
+	for _, d := range []daemonDir{due, recent} {
+		if row := rows[d.name]; row.State != Dead || row.Decision != Keep || row.Reason != Protected {
+			t.Errorf("%s is %s, to %s because %s", d.name, row.State, row.Decision, row.Reason)
+		}
+	}
+	if row := rows[live.name]; row.Decision != Refresh || live.entry().LastSeen.MS <= seen.MS {
+		t.Errorf("the live one: %s because %s, last seen %v, before %v", row.Decision, row.Reason, live.entry().LastSeen, seen)
+	}
+	b.sweep()
+	kept := b.log.events("daemon.kept")
+	if len(kept) != 1 || kept[0]["daemon"] != due.name || kept[0]["reason"] != "protected" {
+		t.Errorf("logged %v, want that %s is kept, once", kept, due.name)
+	}
+}
+
+// What a removal had moved away before its name was protected is put back.
+func TestProtectedLeftover(t *testing.T) {
+	b := newBench(t, Options{Protect: []string{"keep"}})
+	d := newDead(t, b.root, "keep", 2*time.Hour)
+	if err := os.Rename(d.path(), d.path()+"-x"); err != nil {
+		t.Fatal(err)
+	}
+	hidden := daemonDir{t, b.root, registry.QuarantinePrefix + d.name}
+	if err := os.Rename(d.path()+"-x", hidden.path()); err != nil {
+		t.Fatal(err)
+	}
+	b.sweep()
+	if !d.exists() || hidden.exists() {
+		t.Errorf("put back: %v, still hidden: %v", d.exists(), hidden.exists())
+	}
+}

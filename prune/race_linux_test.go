@@ -1,0 +1,113 @@
+package prune
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Respawns that race removals: whatever the moment, a spawn that succeeded has its whole
+// dir. A spawner whose dir is renamed between its mkdir and its open of the sidecar gets
+// "no such file"; how often is counted. The long form is behind RUNTIMEGC_LONG.
+func TestRespawnRacesRemoval(t *testing.T) {
+	rounds := 300
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		rounds = 10_000
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	root := t.TempDir()
+	shared := filepath.Join(root, "shared")
+	daemonDir{t: t}.write(shared, daemonDir{t: t}.read(sleep))
+	if err := os.Chmod(shared, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var harmed, refused, removed, kept int
+	// Where in the removal's time, about 200 us here, the spawn begins is spread evenly.
+	spread := 300 * time.Microsecond
+	for round := range rounds {
+		name := "d" + strconv.Itoa(round)
+		d := newDead(t, root, name, 2*time.Hour)
+		d.write(filepath.Join(d.path(), name), "old trampoline")
+		e := d.entry()
+		m, err := newRemover(root, time.Hour, false, testProber, nil) // reads the process table, before
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := make(chan removal)
+		go func() { gone <- m.remove(e) }()
+		for wait, began := time.Duration(rng.Int64N(int64(spread))), time.Now(); time.Since(began) < wait; {
+		}
+		cmd, err := d.respawn(shared)
+		r := <-gone
+		m.close()
+		if r.kept == "" {
+			removed++
+		} else {
+			kept++
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			refused++
+		case portable && errors.Is(err, fs.ErrExist):
+			// Without a lease it does not wait: its dir was away when it unlinked, and back when
+			// it linked.
+			refused++
+		case err != nil:
+			t.Fatal(err)
+		case !d.complete(cmd):
+			harmed++
+			t.Errorf("round %d: a live daemon's dir was harmed; the removal: %+v", round, r)
+		}
+		if cmd != nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+		_ = os.RemoveAll(d.path())
+	}
+	t.Logf("%d respawns against removals: %d removals came first, %d were called off; %d live dirs harmed, %d spawners refused",
+		rounds, removed, kept, harmed, refused)
+	if kept == 0 || removed == 0 {
+		t.Error("there was no race")
+	}
+}
+
+// respawn plays the spawner's protocol in its order. Its error is the first step's that
+// fails.
+func (d daemonDir) respawn(trampoline string) (*exec.Cmd, error) {
+	if err := os.MkdirAll(d.path(), 0o755); err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixMilli()
+	if err := os.WriteFile(d.sidecar(), []byte(sidecarText(now, now)), 0o644); err != nil {
+		return nil, err
+	}
+	exe := filepath.Join(d.path(), d.name)
+	_ = os.Remove(exe)
+	if err := os.Link(trampoline, exe); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(exe, "1000")
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, os.WriteFile(d.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
+}
+
+// complete says whether a dir holds all that its spawner put there.
+func (d daemonDir) complete(cmd *exec.Cmd) bool {
+	pid, err1 := os.ReadFile(d.pidFile())
+	_, err2 := os.Stat(filepath.Join(d.path(), d.name))
+	e := d.entry()
+	return err1 == nil && err2 == nil && string(pid) == strconv.Itoa(cmd.Process.Pid) &&
+		e.SpawnedAt.Known && e.SpawnedAt.MS > uint64(time.Now().Add(-time.Hour).UnixMilli())
+}

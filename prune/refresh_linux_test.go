@@ -1,0 +1,323 @@
+package prune
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runtimegc/registry"
+)
+
+// openSidecar opens a dir's sidecar as a refresh does.
+func openSidecar(t *testing.T, d daemonDir, mode registry.Mode) *registry.File {
+	t.Helper()
+	dir, err := registry.OpenDir(d.root, d.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	f, err := dir.OpenSidecar(mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func needLeases(t *testing.T, d daemonDir) {
+	t.Helper()
+	f := openSidecar(t, d, registry.ReadWrite)
+	defer f.Close()
+	if err := takeLease(f); errors.Is(err, errNoLeases) {
+		t.Skip("no leases on this file system")
+	}
+}
+
+func TestRefreshKeepsInodeAndOwner(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	needLeases(t, d)
+	before := d.entry()
+	if _, err := refresh(d.root, before, 1_800_000_000_000); err != nil {
+		t.Fatal(err)
+	}
+	if after := d.entry(); after.Sidecar.Ino != before.Sidecar.Ino {
+		t.Errorf("inode was %d, is %d", before.Sidecar.Ino, after.Sidecar.Ino)
+	}
+}
+
+// A sidecar that somebody has open is left to the next sweep.
+func TestRefreshLeavesAnOpenSidecar(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	needLeases(t, d)
+	f, err := os.OpenFile(d.sidecar(), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if wrote, err := refresh(d.root, d.entry(), 3); wrote || !errors.Is(err, errNotNow) {
+		t.Errorf("wrote %v, error %v", wrote, err)
+	}
+}
+
+// Who was stopped under the lease for so long that the kernel may have let a spawner in
+// does not write.
+func TestRefreshAfterALongStop(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	needLeases(t, d)
+	r, err := newRefresher(d.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	at := time.Now()
+	r.now = func() time.Time { at = at.Add(time.Second); return at }
+	if _, err := r.refresh(d.entry(), 3); !errors.Is(err, errNotNow) {
+		t.Errorf("error %v", err)
+	}
+	if got := d.read(d.sidecar()); got != sidecarText(1, 2) {
+		t.Errorf("it wrote %q", got)
+	}
+}
+
+// What a refresh says the sidecar is now is what it is now.
+func TestRefreshSaysWhatItLeft(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	for _, ms := range []uint64{3, 1_800_000_000_000} {
+		r, err := newRefresher(d.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		said, err := r.refresh(d.entry(), ms)
+		if now := d.entry(); err != nil || said != now || now.LastSeen != registry.At(ms) {
+			t.Errorf("said %+v, %v; it is %+v", said, err, now)
+		}
+	}
+}
+
+// A FIFO, a device or a symlink in the sidecar's place is not written to.
+func TestRefreshOfAnotherKindOfFile(t *testing.T) {
+	for kind, put := range map[string]func(path string) error{
+		"fifo":    func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"symlink": func(path string) error { return os.Symlink(path+"-target", path) },
+		"dir":     func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+			e := d.entry()
+			if err := os.Rename(d.sidecar(), d.sidecar()+"-target"); err != nil {
+				t.Fatal(err)
+			}
+			if err := put(d.sidecar()); err != nil {
+				t.Fatal(err)
+			}
+			if wrote, err := refresh(d.root, e, 3); wrote || err == nil {
+				t.Errorf("wrote %v, error %v", wrote, err)
+			}
+			if got := d.read(d.sidecar() + "-target"); got != sidecarText(1, 2) {
+				t.Errorf("it wrote %q", got)
+			}
+		})
+	}
+}
+
+// A lease can be had on a file that was opened for reading only, and shows who waits.
+func TestLeaseShowsAWaitingSpawner(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	needLeases(t, d)
+	f := openSidecar(t, d, registry.ReadOnly)
+	if err := takeLease(f); err != nil {
+		t.Fatal(err)
+	}
+	if !leaseHeld(f) {
+		t.Fatal("not held though just taken")
+	}
+	opened := make(chan error, 1)
+	go func() {
+		g, err := os.OpenFile(d.sidecar(), os.O_WRONLY|os.O_TRUNC, 0)
+		if err == nil {
+			err = errors.Join(func() error { _, err := g.WriteString(sidecarText(8, 9)); return err }(), g.Close())
+		}
+		opened <- err
+	}()
+	eventually(t, "the waiting open breaks the lease", func() bool { return !leaseHeld(f) })
+	// And a reader of ours is not held up by it.
+	if _, err := registry.Read(d.root, d.name); !errors.Is(err, registry.ErrBusy) {
+		t.Errorf("reading under a lease: %v, want busy", err)
+	}
+	select {
+	case <-opened:
+		t.Error("the open did not wait")
+	default:
+	}
+	f.Close()
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	if got := d.read(d.sidecar()); got != sidecarText(8, 9) {
+		t.Errorf("the spawner's update is lost: %q", got)
+	}
+}
+
+// No update of a spawner that rewrites its sidecar in a loop is lost to our refreshes,
+// and nothing it reads is torn. The long form is behind RUNTIMEGC_LONG.
+func TestRefreshLosesNoUpdate(t *testing.T) {
+	updates := 3000
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		updates = 1_000_000
+	}
+	d := newDir(t, t.TempDir(), "a", sidecarText(0, 0), "")
+	needLeases(t, d)
+	var stop atomic.Bool
+	refreshed := make(chan int)
+	go func() {
+		n := 0
+		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
+			if e, err := registry.Read(d.root, d.name); err == nil {
+				if wrote, _ := refresh(d.root, e, ms); wrote {
+					n++
+				}
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		refreshed <- n
+	}()
+	lost := 0
+	for i := range updates {
+		// The length changes, so that a write at an old offset would show.
+		text := fmt.Sprintf(`{"generation": %d, "pad": %q, "last_seen_unix_ms": 5}`, i, strings.Repeat("x", i%40))
+		if err := os.WriteFile(d.sidecar(), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var said struct {
+			Generation int `json:"generation"`
+		}
+		got, err := os.ReadFile(d.sidecar())
+		if err != nil || json.Unmarshal(got, &said) != nil || said.Generation != i {
+			lost++
+			t.Logf("generation %d reads back as %q", i, got)
+		}
+	}
+	stop.Store(true)
+	n := <-refreshed
+	t.Logf("%d updates against %d refreshes: %d lost", updates, n, lost)
+	if lost > 0 || n == 0 {
+		t.Errorf("%d of %d updates lost, %d refreshes", lost, updates, n)
+	}
+}
+
+// Where there are no leases a window remains, between the last comparison and the
+// rename. How wide it is, is said and not judged: it depends on the machine. That nothing
+// is torn is.
+func TestReplaceWindow(t *testing.T) {
+	updates := 300
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		updates = 30_000
+	}
+	d := newDir(t, t.TempDir(), "a", sidecarText(0, 0), "")
+	id := d.entry().Dir
+	rng := rand.New(rand.NewPCG(1, 2))
+	var stop atomic.Bool
+	replaced := make(chan int)
+	go func() {
+		n := 0
+		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
+			f := openSidecar(t, d, registry.ReadWrite)
+			if text, said, problem := f.Text(); problem == registry.ProblemNone {
+				tail, offset := said.WithLastSeen(text, ms)
+				if replace(d.sidecar(), id, f, text, tail, offset) == nil {
+					n++
+				}
+			}
+			f.Close()
+		}
+		replaced <- n
+	}()
+	lost := 0
+	for i := range updates {
+		if err := os.WriteFile(d.sidecar(), fmt.Appendf(nil, `{"generation": %d, "last_seen_unix_ms": 5}`, i), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(d.sidecar())
+		var said struct {
+			Generation int `json:"generation"`
+		}
+		if err != nil || json.Unmarshal(got, &said) != nil {
+			t.Fatalf("torn: %q, %v", got, err)
+		}
+		if said.Generation != i {
+			lost++
+		}
+		// Long enough for a replacement to get through, anywhere in its time.
+		time.Sleep(time.Duration(rng.Int64N(int64(4 * time.Millisecond))))
+	}
+	stop.Store(true)
+	t.Logf("%d updates against %d replacements: %d lost", updates, <-replaced, lost)
+}
+
+// A full disk loses nothing. It takes a small tmpfs, and so root.
+func TestRefreshOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	root := t.TempDir()
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no tmpfs: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	// One byte short of a page: a longer number needs another page, which is not there.
+	text := `{"last_seen_unix_ms": 5, "pad": "` + strings.Repeat("x", 4095-36) + `"}`
+	d := newDir(t, root, "a", text+strings.Repeat(" ", 4095-len(text)), "")
+	text = d.read(d.sidecar())
+	fill, err := os.Create(root + "/fill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	fill.Close()
+	wrote, err := refresh(root, d.entry(), 1_800_000_000_000)
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("wrote %v, error %v; want a full disk", wrote, err)
+	}
+	if got := d.read(d.sidecar()); got != text {
+		t.Errorf("the sidecar was damaged: %d bytes, were %d", len(got), len(text))
+	}
+	// The number in place of one as long needs no room.
+	d.write(root+"/fill", "")
+	d.write(d.sidecar(), sidecarText(1_700_000_000_000, 1_700_000_000_000))
+	if wrote, err := refresh(root, d.entry(), 1_800_000_000_000); err != nil || !wrote {
+		t.Errorf("wrote %v, error %v", wrote, err)
+	}
+}
+
+// As root on another's sidecar: a spawner that no longer owned its file could not write
+// it again.
+func TestReplaceKeepsTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving files away takes root")
+	}
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	if err := os.Chown(d.sidecar(), 65534, 65533); err != nil {
+		t.Fatal(err)
+	}
+	f := openSidecar(t, d, registry.ReadWrite)
+	defer f.Close()
+	text, said, _ := f.Text()
+	tail, offset := said.WithLastSeen(text, 3)
+	if err := replace(d.sidecar(), d.entry().Dir, f, text, tail, offset); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(d.sidecar(), &st); err != nil || st.Uid != 65534 || st.Gid != 65533 {
+		t.Errorf("owner is %d:%d, %v", st.Uid, st.Gid, err)
+	}
+}

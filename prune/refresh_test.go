@@ -1,0 +1,144 @@
+package prune
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"runtimegc/registry"
+)
+
+// A refresh changes the one number, or adds it, and nothing else of the file.
+func TestRefreshChangesOneNumber(t *testing.T) {
+	const ms = 1_800_000_000_123
+	for _, row := range []struct{ rule, before, after string }{
+		{"as the spawner writes it",
+			"{\n  \"command\": \"a\",\n  \"last_seen_unix_ms\": 1700000000000,\n  \"z\": 1\n}",
+			"{\n  \"command\": \"a\",\n  \"last_seen_unix_ms\": 1800000000123,\n  \"z\": 1\n}"},
+		{"keys stay in their order, white space and escapes as they are",
+			"{ \"z\":\t1 , \"last_seen_unix_ms\" :1700000000000 ,\"\\u0061\":\"\\u00e9\"}\n\n",
+			"{ \"z\":\t1 , \"last_seen_unix_ms\" :1800000000123 ,\"\\u0061\":\"\\u00e9\"}\n\n"},
+		{"a shorter number makes room",
+			`{"last_seen_unix_ms": 5, "a": "b"}`, `{"last_seen_unix_ms": 1800000000123, "a": "b"}`},
+		{"a longer number is padded, never cut",
+			`{"last_seen_unix_ms": 18446744073709551615}`, `{"last_seen_unix_ms": 1800000000123       }`},
+		{"no number yet",
+			"{\n  \"spawned_at_unix_ms\": 7\n}",
+			"{\n  \"spawned_at_unix_ms\": 7,\n  \"last_seen_unix_ms\": 1800000000123\n}"},
+		{"nothing yet", `{}`, `{"last_seen_unix_ms": 1800000000123}`},
+		{"what is no timestamp is replaced, as in the original",
+			`{"last_seen_unix_ms": "yesterday"}`, `{"last_seen_unix_ms": 1800000000123}`},
+		{"the last of two counts",
+			`{"last_seen_unix_ms": 1, "last_seen_unix_ms": 1700000000000}`,
+			`{"last_seen_unix_ms": 1, "last_seen_unix_ms": 1800000000123}`},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			d := newDir(t, t.TempDir(), "a", row.before, "")
+			if err := os.Chmod(d.sidecar(), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.Stat(d.sidecar())
+			wrote, err := refresh(d.root, d.entry(), ms)
+			if err != nil || !wrote {
+				t.Fatalf("wrote %v, %v", wrote, err)
+			}
+			got := d.read(d.sidecar())
+			if strings.TrimRight(got, " ") != strings.TrimRight(row.after, " ") {
+				t.Errorf("got  %q\nwant %q", got, row.after)
+			}
+			if len(got) < len(row.before) || !json.Valid([]byte(got)) {
+				t.Errorf("shorter than before, or no JSON: %q", got)
+			}
+			after, _ := os.Stat(d.sidecar())
+			if before.Mode() != after.Mode() {
+				t.Errorf("mode was %v, is %v", before.Mode(), after.Mode())
+			}
+			if wrote, err := refresh(d.root, d.entry(), ms); wrote || err != nil {
+				t.Errorf("the same time again: wrote %v, %v", wrote, err)
+			}
+		})
+	}
+}
+
+// What is not what it was judged as is left to the next sweep.
+func TestRefreshNotNow(t *testing.T) {
+	for rule, change := range map[string]func(d daemonDir){
+		"the dir is gone":              func(d daemonDir) { _ = os.RemoveAll(d.path()) },
+		"the sidecar is gone":          func(d daemonDir) { _ = os.Remove(d.sidecar()) },
+		"the sidecar is being written": func(d daemonDir) { d.write(d.sidecar(), "") },
+		"half of it is written":        func(d daemonDir) { d.write(d.sidecar(), `{"a": `) },
+		"another dir has the name": func(d daemonDir) {
+			_ = os.Rename(d.path(), d.path()+"-away")
+			newDir(d.t, d.root, d.name, "{}", "")
+		},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			d := newDir(t, t.TempDir(), "a", `{"a": 1}`, "")
+			e := d.entry()
+			if e.Dir == (registry.FileID{}) {
+				t.Skip("directories have no identity on this system")
+			}
+			change(d)
+			text, _ := os.ReadFile(d.sidecar())
+			if wrote, err := refresh(d.root, e, 7); wrote || !errors.Is(err, errNotNow) {
+				t.Errorf("wrote %v, error %v", wrote, err)
+			}
+			if now, _ := os.ReadFile(d.sidecar()); string(now) != string(text) {
+				t.Errorf("it wrote %q over %q", now, text)
+			}
+		})
+	}
+}
+
+// Where there are no leases: a new file of the same mode, renamed over the old one.
+func TestReplace(t *testing.T) {
+	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	if err := os.Chmod(d.sidecar(), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	// A crash left this.
+	d.write(filepath.Join(d.path(), tempName), "half")
+	id := d.entry().Dir
+	replaceNow := func(meanwhile func()) error {
+		dir, err := registry.OpenDir(d.root, d.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		f, err := dir.OpenSidecar(registry.ReadWrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		text, said, problem := f.Text()
+		if problem != registry.ProblemNone {
+			t.Fatal(problem)
+		}
+		meanwhile()
+		tail, offset := said.WithLastSeen(text, 3)
+		return replace(d.sidecar(), id, f, text, tail, offset)
+	}
+	if err := replaceNow(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.read(d.sidecar()); got != sidecarText(1, 3) {
+		t.Errorf("got %q", got)
+	}
+	if info, _ := os.Stat(d.sidecar()); info.Mode().Perm() != 0o604 {
+		t.Errorf("mode is %v", info.Mode())
+	}
+
+	// The spawner wrote in between: its update stays, and nothing of ours is left behind.
+	if err := replaceNow(func() { d.write(d.sidecar(), sidecarText(8, 9)) }); !errors.Is(err, errNotNow) {
+		t.Errorf("error %v", err)
+	}
+	if got := d.read(d.sidecar()); got != sidecarText(8, 9) {
+		t.Errorf("got %q", got)
+	}
+	if _, err := os.Stat(filepath.Join(d.path(), tempName)); err == nil {
+		t.Error("the temporary file is left behind")
+	}
+}

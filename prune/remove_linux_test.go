@@ -1,0 +1,519 @@
+package prune
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runtimegc/registry"
+)
+
+// wantKept sweeps and expects d to stay for that reason.
+func (b *bench) wantKept(d daemonDir, reason Reason) {
+	b.t.Helper()
+	_, rows := b.sweep()
+	if !d.exists() {
+		b.t.Fatalf("the dir was removed, want it kept because %s", reason)
+	}
+	if row := rows[d.name]; row.Decision != Keep || row.Reason != reason {
+		b.t.Errorf("decided to %s because %s, want keep because %s", row.Decision, row.Reason, reason)
+	}
+	lines := b.log.events("daemon.kept")
+	if len(lines) == 0 || lines[len(lines)-1]["reason"] != string(reason) {
+		b.t.Errorf("daemon.kept was logged as %v", lines)
+	}
+	b.sweep()
+	if again := b.log.events("daemon.kept"); len(again) != len(lines) {
+		b.t.Errorf("the second sweep says it again: %v", again)
+	}
+}
+
+func (b *bench) wantRemoved(d daemonDir) {
+	b.t.Helper()
+	stats, _ := b.sweep()
+	if d.exists() || stats.Removed != 1 {
+		b.t.Errorf("not removed: %+v", stats)
+	}
+	if left, _ := filepath.Glob(filepath.Join(b.root, registry.QuarantinePrefix+"*")); len(left) > 0 {
+		b.t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestRemoveStaleDir(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	d.write(filepath.Join(d.path(), "log"), strings.Repeat("x", 1000))
+	if err := os.MkdirAll(filepath.Join(d.path(), "deep", "er"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "precious")
+	d.write(outside, "stay")
+	if err := os.Symlink(filepath.Dir(outside), filepath.Join(d.path(), "deep", "link")); err != nil {
+		t.Fatal(err)
+	}
+	recent := newDead(t, b.root, "recent", time.Minute)
+	size := int64(1000 + len(d.read(d.sidecar())) + len(d.read(d.pidFile())))
+	b.wantRemoved(d)
+	if !recent.exists() {
+		t.Error("the dir of one that died a minute ago is gone")
+	}
+	if got, err := os.ReadFile(outside); err != nil || string(got) != "stay" {
+		t.Errorf("what a symlink led to was touched: %v", err)
+	}
+	lines := b.log.events("daemon.removed")
+	if len(lines) != 1 {
+		t.Fatalf("logged %v", lines)
+	}
+	line := lines[0]
+	// dir, sidecar, pid, log, deep, er, link
+	if line["files"] != 7.0 || line["bytes"] != float64(size) || line["reason"] != "exited" {
+		t.Errorf("logged %v, want 7 files, %d bytes", line, size)
+	}
+	if age := line["age_ms"].(float64); age < 7.1e6 || age > 7.4e6 {
+		t.Errorf("age is %v ms, want 2h", age)
+	}
+	// The registry hears of it as of any other change, and that is not somebody else's.
+	b.scan()
+	b.observeChanges()
+	if gone := b.log.events("daemon.gone"); len(gone) > 0 {
+		t.Errorf("our own removal is logged as %v", gone)
+	}
+}
+
+// While a large dir is removed, changes are attended to; that of the dir itself, which
+// the registry may hear of before we are done, is not somebody else's.
+func TestRemovalInProgressIsNotGone(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	for i := range 3 * removeBatch / 32 {
+		d.write(filepath.Join(d.path(), "log"+strconv.Itoa(i)), "")
+	}
+	b.scan()
+	b.observeChanges()
+	// What the watcher does in the meantime.
+	heard := false
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if !d.exists() && b.reg.Delete("a") {
+					heard = true
+				}
+			}
+		}
+	}()
+	stats := b.Sweep(t.Context(), nil)
+	b.observeChanges()
+	close(stop)
+	<-done
+	if stats.Removed != 1 || !heard {
+		t.Errorf("%+v, heard of it meanwhile: %v", stats, heard)
+	}
+	if gone := b.log.events("daemon.gone"); len(gone) > 0 {
+		t.Errorf("our own removal is logged as %v", gone)
+	}
+}
+
+// A registry that has not heard of our removal yet is not a new daemon.
+func TestRemovalIsNotABirth(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	b.wantRemoved(d)
+	b.observe("a", entryChanged)
+	if added := b.log.events("daemon.added"); len(added) != 1 {
+		t.Errorf("added %d times", len(added))
+	}
+	b.scan()
+	b.observeChanges()
+	// The name's next daemon is one.
+	newDead(t, b.root, "a", time.Minute)
+	b.scan()
+	b.observeChanges()
+	if added := b.log.events("daemon.added"); len(added) != 2 {
+		t.Errorf("added %d times", len(added))
+	}
+}
+
+func TestKeepLockedDir(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	dir, err := os.Open(d.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	b.wantKept(d, Locked)
+	dir.Close()
+	b.wantRemoved(d)
+}
+
+// A daemon whose pid file was emptied, a command that outlived its trampoline, a shell
+// that stands in the dir: whoever uses it keeps it.
+func TestKeepDirInUse(t *testing.T) {
+	for rule, start := range map[string]func(d daemonDir) *exec.Cmd{
+		"working directory": func(d daemonDir) *exec.Cmd {
+			cmd := exec.Command("sleep", "1000")
+			cmd.Dir = d.path()
+			return cmd
+		},
+		"open file": func(d daemonDir) *exec.Cmd {
+			cmd := exec.Command("sleep", "1000")
+			log, err := os.Create(filepath.Join(d.path(), "log"))
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			d.t.Cleanup(func() { log.Close() })
+			cmd.Stdout = log
+			return cmd
+		},
+		"executable": func(d daemonDir) *exec.Cmd {
+			sleep, err := exec.LookPath("sleep")
+			if err != nil {
+				d.t.Skip(err)
+			}
+			exe := filepath.Join(d.path(), d.name)
+			d.write(exe, d.read(sleep))
+			if err := os.Chmod(exe, 0o755); err != nil {
+				d.t.Fatal(err)
+			}
+			return exec.Command(exe, "1000")
+		},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			if portable && rule == "open file" {
+				t.Skip("open files are not seen there")
+			}
+			b := newBench(t, Options{})
+			d := newDead(t, b.root, "a", 2*time.Hour)
+			cmd := start(d)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := cmd.Stdout.(*os.File); ok {
+				f.Close() // ours; the child has its own
+			}
+			b.wantKept(d, InUse)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			b.wantRemoved(d)
+		})
+	}
+}
+
+// Somebody has the sidecar open right now.
+func TestKeepWhileSidecarIsOpen(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	needLeases(t, d)
+	f, err := os.Open(d.sidecar())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.wantKept(d, InUse)
+	f.Close()
+	b.wantRemoved(d)
+}
+
+// The dir is not what it was when it was judged.
+func TestKeepWhatHasChanged(t *testing.T) {
+	for rule, row := range map[string]struct {
+		change func(d daemonDir)
+		reason Reason
+	}{
+		"another spawn has begun": {func(d daemonDir) {
+			now := time.Now().UnixMilli()
+			d.write(d.sidecar(), sidecarText(now, now))
+		}, Respawned},
+		"another pid":                  {func(d daemonDir) { d.write(d.pidFile(), strconv.Itoa(deadPID-1)) }, Respawned},
+		"the sidecar is being written": {func(d daemonDir) { d.write(d.sidecar(), "") }, Respawned},
+		"somebody has refreshed it": {func(d daemonDir) {
+			e := d.entry()
+			d.write(d.sidecar(), sidecarText(int64(e.SpawnedAt.MS), time.Now().UnixMilli()))
+		}, Changed},
+		"the dir was replaced": {func(d daemonDir) {
+			_ = os.Rename(d.path(), d.path()+"-away")
+			newDead(d.t, d.root, d.name, 2*time.Hour)
+		}, Changed},
+		"the dir was swapped for a symlink": {func(d daemonDir) {
+			_ = os.Rename(d.path(), d.path()+"-away")
+			_ = os.Symlink(d.path()+"-away", d.path())
+		}, Gone},
+		"the dir was removed":     {func(d daemonDir) { _ = os.RemoveAll(d.path()) }, Gone},
+		"the sidecar was removed": {func(d daemonDir) { _ = os.Remove(d.sidecar()) }, Gone},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			root := t.TempDir()
+			d := newDead(t, root, "a", 2*time.Hour)
+			e := d.entry()
+			m := newTestRemover(t, root, false)
+			row.change(d)
+			if r := m.remove(e); r.kept != row.reason || r.err != nil {
+				t.Errorf("kept because %q (%v), want %s", r.kept, r.err, row.reason)
+			}
+			if _, err := os.Lstat(d.path()); err != nil && row.reason != Gone {
+				t.Error("the dir is gone")
+			}
+			if _, err := os.Stat(d.path() + "-away"); strings.Contains(rule, "re") && err == nil {
+				if _, err := os.Stat(filepath.Join(d.path()+"-away", "a.daemon.json")); err != nil {
+					t.Error("what was moved away was emptied")
+				}
+			}
+		})
+	}
+}
+
+func newTestRemover(t *testing.T, root string, dryRun bool) *remover {
+	t.Helper()
+	m, err := newRemover(root, time.Hour, dryRun, testProber, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.close)
+	return m
+}
+
+// The process came to life between the judgement and the deed, with the files as they
+// were: a pid that was not there yet.
+func TestKeepWhenProbedAlive(t *testing.T) {
+	root := t.TempDir()
+	d, cmd := newLive(t, root, "a")
+	// Stale by its sidecar, and alive: only the second probe stands between.
+	d.write(d.sidecar(), `{"last_seen_unix_ms": 1}`)
+	m := newTestRemover(t, root, false)
+	m.users = users{root: m.users.root} // and the process table was read before
+	if r := m.remove(d.entry()); r.kept != Respawned {
+		t.Errorf("kept because %q (%v)", r.kept, r.err)
+	}
+	if !d.exists() || cmd.ProcessState != nil {
+		t.Error("harm was done")
+	}
+}
+
+// A spawner that has resolved the sidecar's path when the dir is renamed waits for the
+// lease; it finds its dir again.
+func TestPutBackForAWaitingSpawner(t *testing.T) {
+	root := t.TempDir()
+	d := newDead(t, root, "a", 2*time.Hour)
+	needLeases(t, d)
+	e := d.entry()
+	m := newTestRemover(t, root, false)
+	dir, err := registry.OpenDir(root, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	f := openSidecar(t, d, registry.ReadOnly)
+	if err := takeLease(f); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() { opened <- os.WriteFile(d.sidecar(), []byte("new"), 0o644) }()
+	eventually(t, "the spawner waits", func() bool { return !leaseHeld(f) })
+	if err := renameNoReplace(m.root, m.dir, "a", ".pruned-a"); err != nil {
+		t.Fatal(err)
+	}
+	if reason := m.afterthought(dir, f, true, e, ".pruned-a"); reason != Respawned {
+		t.Errorf("nobody is seen waiting: %q", reason)
+	}
+	if r := m.restore(".pruned-a", Respawned); r.kept != Respawned || r.err != nil || r.hidden != "" {
+		t.Fatalf("%+v", r)
+	}
+	f.Close()
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	if got := d.read(d.sidecar()); got != "new" {
+		t.Errorf("the spawner's update is %q", got)
+	}
+}
+
+// A mount point inside is never emptied; the device number alone would not tell.
+func TestKeepMountPoint(t *testing.T) {
+	if portable {
+		t.Skip("mounts of the same device are not seen there")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a b\\c", 2*time.Hour) // a name that mountinfo escapes
+	precious := t.TempDir()
+	d.write(filepath.Join(precious, "file"), "stay")
+	point := filepath.Join(d.path(), "deep", "mnt")
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(precious, point, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no bind mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(point, unix.MNT_DETACH) })
+	b.wantKept(d, MountPoint)
+	if got := d.read(filepath.Join(precious, "file")); got != "stay" {
+		t.Error("the mounted directory was touched")
+	}
+	if err := unix.Unmount(point, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRemoved(d)
+}
+
+// What an interrupted removal left is finished, or put back.
+func TestLeftovers(t *testing.T) {
+	quarantine := func(d daemonDir) string {
+		hidden := filepath.Join(d.root, registry.QuarantinePrefix+d.name)
+		if err := os.Rename(d.path(), hidden); err != nil {
+			d.t.Fatal(err)
+		}
+		return hidden
+	}
+	t.Run("dead and stale is removed", func(t *testing.T) {
+		b := newBench(t, Options{})
+		quarantine(newDead(t, b.root, "a", 2*time.Hour))
+		stats, _ := b.sweep()
+		if left, _ := os.ReadDir(b.root); len(left) != 0 || stats.Removed != 1 {
+			t.Errorf("left %v, %+v", left, stats)
+		}
+		if lines := b.log.events("daemon.removed"); len(lines) != 1 || lines[0]["daemon"] != "a" {
+			t.Errorf("logged %v", lines)
+		}
+		b.sweep()
+		if lines := b.log.events("daemon.removed"); len(lines) != 1 {
+			t.Errorf("logged again: %v", lines)
+		}
+	})
+	t.Run("only the empty dir was left", func(t *testing.T) {
+		b := newBench(t, Options{})
+		if err := os.Mkdir(filepath.Join(b.root, ".pruned-a"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b.sweep()
+		if left, _ := os.ReadDir(b.root); len(left) != 0 {
+			t.Errorf("left %v", left)
+		}
+	})
+	t.Run("not ours: no sidecar, but not empty", func(t *testing.T) {
+		b := newBench(t, Options{})
+		mine := filepath.Join(b.root, ".pruned-a", "mine")
+		newDir(t, b.root, ".pruned-a", "x", "") // a daemon of that very name
+		if err := os.WriteFile(mine, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		b.sweep()
+		if _, err := os.Stat(mine); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("alive is put back", func(t *testing.T) {
+		b := newBench(t, Options{})
+		d, _ := newLive(t, b.root, "a")
+		quarantine(d)
+		b.sweep()
+		if !d.exists() {
+			t.Error("not put back")
+		}
+	})
+	t.Run("in use is put back", func(t *testing.T) {
+		b := newBench(t, Options{})
+		d := newDead(t, b.root, "a", 2*time.Hour)
+		quarantine(d)
+		cmd := exec.Command("sleep", "1000")
+		cmd.Dir = filepath.Join(b.root, ".pruned-a")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		b.sweep()
+		if !d.exists() {
+			t.Error("not put back")
+		}
+	})
+	t.Run("alive, and the name is taken", func(t *testing.T) {
+		b := newBench(t, Options{})
+		d, _ := newLive(t, b.root, "a")
+		hidden := quarantine(d)
+		newDead(t, b.root, "a", time.Minute)
+		b.sweep()
+		if _, err := os.Stat(hidden); err != nil || !d.exists() {
+			t.Error("one of the two is gone")
+		}
+	})
+	t.Run("a dry run leaves it", func(t *testing.T) {
+		b := newBench(t, Options{DryRun: true})
+		hidden := quarantine(newDead(t, b.root, "a", 2*time.Hour))
+		stats, _ := b.sweep()
+		if _, err := os.Stat(hidden); err != nil || stats.Removed != 1 {
+			t.Errorf("%v, %+v", err, stats)
+		}
+	})
+}
+
+// What cannot be removed is said once, counted, and tried again.
+func TestRemovalFails(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is forbidden to root")
+	}
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	if err := os.Chmod(b.root, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(b.root, 0o755) })
+	stats, _ := b.sweep()
+	if stats.Failed != 1 || !d.exists() {
+		t.Errorf("%+v", stats)
+	}
+	b.sweep()
+	if lines := b.log.events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "permission" || lines[0]["error"] == nil {
+		t.Errorf("logged %v", lines)
+	}
+	_ = os.Chmod(b.root, 0o755)
+	b.wantRemoved(d)
+}
+
+func TestRemoveLongestName(t *testing.T) {
+	b := newBench(t, Options{})
+	b.wantRemoved(newDead(t, b.root, strings.Repeat("n", 243), 2*time.Hour))
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	root := t.TempDir()
+	release, err := Lock(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Lock(root)
+	holder := "pid " + strconv.Itoa(os.Getpid())
+	if portable {
+		holder = "another process"
+	}
+	if err == nil || !strings.Contains(err.Error(), holder) {
+		t.Errorf("the second lock: %v; want to be told who holds it", err)
+	}
+	release()
+	again, err := Lock(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if _, err := Lock(filepath.Join(root, "no")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a root that is not there: %v", err)
+	}
+	if left, _ := os.ReadDir(root); len(left) > 0 {
+		t.Errorf("a lock leaves %v behind", left)
+	}
+}

@@ -1,0 +1,133 @@
+package prune
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runtimegc/registry"
+)
+
+// Whatever takes the name of a dir between two steps of its removal is not what was
+// judged, and stays.
+func TestNameIsTakenDuringRemoval(t *testing.T) {
+	for _, step := range []string{"judged", "renamed", "looked"} {
+		for rule, swap := range map[string]func(path, neighbour string) error{
+			"by another dir": func(path, neighbour string) error {
+				return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, neighbour, unix.RENAME_EXCHANGE)
+			},
+			"by a symlink to another dir": func(path, neighbour string) error {
+				return errors.Join(os.Rename(path, path+"-away"), os.Symlink(filepath.Base(neighbour), path))
+			},
+		} {
+			t.Run(step+", "+rule, func(t *testing.T) {
+				root := t.TempDir()
+				d := newDead(t, root, "a", 2*time.Hour)
+				neighbour := newDead(t, root, "neighbour", time.Minute)
+				precious := filepath.Join(neighbour.path(), "precious")
+				neighbour.write(precious, "stay")
+				m := newTestRemover(t, root, false)
+				m.reached = func(reached string) {
+					if reached != step {
+						return
+					}
+					path := d.path()
+					if step != "judged" {
+						path = filepath.Join(root, registry.QuarantinePrefix+"a")
+					}
+					if err := swap(path, neighbour.path()); err != nil {
+						t.Error(err)
+					}
+				}
+				r := m.remove(d.entry())
+				if r.kept == "" {
+					t.Errorf("removed: %+v", r)
+				}
+				found := ""
+				_ = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+					if entry != nil && entry.Name() == "precious" {
+						found = path
+					}
+					return nil
+				})
+				if found == "" {
+					t.Error("the neighbour was emptied")
+				}
+			})
+		}
+	}
+}
+
+// A refresh without a lease writes into the dir that was judged, not into what a symlink
+// in its place leads to.
+func TestReplaceFollowsNoSymlink(t *testing.T) {
+	root := t.TempDir()
+	d := newDir(t, root, "a", sidecarText(1, 2), "")
+	precious := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	id := d.entry().Dir
+	f := openSidecar(t, d, registry.ReadWrite)
+	defer f.Close()
+	text, said, _ := f.Text()
+	tail, offset := said.WithLastSeen(text, 3)
+	if err := errors.Join(os.Rename(d.path(), d.path()+"-away"), os.Symlink(precious.path(), d.path())); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.Stat(precious.path())
+	if err := replace(d.sidecar(), id, f, text, tail, offset); !errors.Is(err, errNotNow) {
+		t.Errorf("error %v", err)
+	}
+	after, _ := os.Stat(precious.path())
+	if !before.ModTime().Equal(after.ModTime()) || precious.read(precious.sidecar()) != sidecarText(1, 2) {
+		t.Error("it wrote outside of the root")
+	}
+}
+
+// What an interrupted removal cannot have left is neither a failure nor renamed.
+func TestForeignLeftovers(t *testing.T) {
+	for rule, build := range map[string]func(dir string) error{
+		"sidecar is a symlink": func(dir string) error { return os.Symlink("y", filepath.Join(dir, "x.daemon.json")) },
+		"sidecar is a dir":     func(dir string) error { return os.Mkdir(filepath.Join(dir, "x.daemon.json"), 0o755) },
+		"sidecar is no JSON":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "x.daemon.json"), nil, 0o644) },
+	} {
+		t.Run(rule, func(t *testing.T) {
+			b := newBench(t, Options{})
+			dir := filepath.Join(b.root, registry.QuarantinePrefix+"x")
+			if err := errors.Join(os.Mkdir(dir, 0o755), build(dir)); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if stats, _ := b.sweep(); stats.Failed != 0 || stats.Removed != 0 {
+					t.Errorf("%+v", stats)
+				}
+			}
+			if _, err := os.Stat(dir); err != nil {
+				t.Error(err)
+			}
+			if lines := b.log.events("daemon.kept"); len(lines) != 1 {
+				t.Errorf("said %d times: %v", len(lines), lines)
+			}
+		})
+	}
+}
+
+// Every file of a removed tree is counted, whatever its name, and a large tree takes no
+// more memory than a small one.
+func TestRemovalCountsEveryFile(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDead(t, b.root, "a", 2*time.Hour)
+	deep := filepath.Join(d.path(), "\xff\xfe", "\n", "...")
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.write(filepath.Join(deep, "log"), "12345")
+	size := int64(5 + len(d.read(d.sidecar())) + len(d.read(d.pidFile())))
+	b.wantRemoved(d)
+	// dir, sidecar, pid, three directories, log
+	if line := b.log.events("daemon.removed")[0]; line["files"] != 7.0 || line["bytes"] != float64(size) {
+		t.Errorf("logged %v, want 7 files, %d bytes", line, size)
+	}
+}

@@ -1,0 +1,109 @@
+package prune
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+// fakeProc makes a /proc of the test's own that has one process in it: pid, as the real
+// one tells of it, but with that uptime and executable. An empty uptime: no such file.
+func fakeProc(t *testing.T, pid int, uptime, exe string) {
+	t.Helper()
+	proc := t.TempDir()
+	dir := filepath.Join(proc, strconv.Itoa(pid))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stat", "status"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+		if err != nil {
+			t.Skip(err)
+		}
+		daemonDir{t: t}.write(filepath.Join(dir, name), string(text))
+	}
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Skip(err)
+	}
+	daemonDir{t: t}.write(filepath.Join(proc, "stat"), string(stat))
+	if uptime != "" {
+		daemonDir{t: t}.write(filepath.Join(proc, "uptime"), uptime)
+	}
+	if err := os.Symlink(exe, filepath.Join(dir, "exe")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOST_PROC", proc)
+}
+
+// gopsutil's start times that no process can have: in 1970 when it cannot read the
+// uptime, in the future in a container that has an uptime of its own. They prove
+// neither life nor death; an executable in the dir does.
+func TestProbeImplausibleStart(t *testing.T) {
+	for rule, uptime := range map[string]string{"1970": "", "the future": "0.00 0.00\n"} {
+		t.Run(rule, func(t *testing.T) {
+			// As if a process of another program had the pid: started long after spawned_at.
+			d := newDir(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
+			wantLiveness(t, d, Dead, PIDReused)
+			fakeProc(t, os.Getpid(), uptime, "/bin/sh")
+			if l := probeDir(d); l.State != Unknown || l.Err == nil || l.StartedAt.Known {
+				t.Errorf("got %+v, want unknown, with the reason", l)
+			}
+			fakeProc(t, os.Getpid(), uptime, filepath.Join(d.path(), "a"))
+			wantLiveness(t, d, Alive, Running)
+		})
+	}
+}
+
+// Unknown is kept, neither refreshed nor removed, and said once.
+func TestUnknownIsKept(t *testing.T) {
+	b := newBench(t, Options{})
+	d := newDir(t, b.root, "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
+	before := d.read(d.sidecar())
+	fakeProc(t, os.Getpid(), "0.00 0.00\n", "/bin/sh")
+	for range 3 {
+		stats, rows := b.sweep()
+		if stats.Unknown != 1 || stats.Kept != 1 || rows["a"].Reason != UnknownLiveness || rows["a"].State != Unknown {
+			t.Errorf("%+v, %+v", stats, rows["a"])
+		}
+	}
+	if !d.exists() || d.read(d.sidecar()) != before {
+		t.Error("it was touched")
+	}
+	if lines := b.log.events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "unknown_liveness" || lines[0]["error"] == nil {
+		t.Errorf("logged %v", lines)
+	}
+	// As soon as it is known, it goes.
+	t.Setenv("HOST_PROC", "")
+	b.wantRemoved(d)
+}
+
+// A pid file that was emptied or cut does not cost a live daemon its dir, however stale
+// the sidecar: whoever was not there when it was whole finds the trampoline running.
+func TestBadPIDFileOfALiveDaemon(t *testing.T) {
+	for rule, damage := range map[string]func(pid string) string{
+		"emptied": func(string) string { return "" },
+		"cut":     func(pid string) string { return pid[:len(pid)-1] },
+		"another": func(string) string { return strconv.Itoa(os.Getpid()) },
+		"garbage": func(string) string { return "x" },
+	} {
+		t.Run(rule, func(t *testing.T) {
+			b := newBench(t, Options{})
+			d, _ := newLive(t, b.root, "a")
+			d.write(d.pidFile(), damage(d.read(d.pidFile())))
+			d.write(d.sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
+			_, rows := b.sweep()
+			// What is left of a pid may be that of a process that cannot be looked into.
+			unknown := rule == "cut" && rows["a"].Reason == UnknownLiveness
+			if !d.exists() || rows["a"].Decision != Keep || rows["a"].Reason != InUse && !unknown {
+				t.Errorf("exists: %v; %+v", d.exists(), rows["a"])
+			}
+		})
+	}
+}
+
+// hidepidVar makes the test binary a stage of TestProbeUnderHidepid.
+// Under hidepid=2 another user's process is not in /proc at all; kill(2) and pidfd_open(2)
+// know better.

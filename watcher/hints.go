@@ -1,0 +1,148 @@
+package watcher
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"runtimegc/registry"
+)
+
+// hints is what the drain has learned from events and the session has yet to act on.
+type hints struct {
+	reg  *registry.Registry
+	dir  string   // the root with symlinks resolved
+	ways []string // see waysTo
+
+	// taken is called for each event that is taken in, and says when that was; zero if
+	// nobody wants to know.
+	taken func() time.Time
+
+	names *registry.Queue // daemon dirs to read
+	ours  *registry.Queue // daemon dirs of whose sidecar a write was expected
+	notes *notes          // which those are; the watcher's, whatever the session
+	root  chan struct{}   // one slot: look at the root itself
+	lost  chan struct{}   // one slot: events were lost
+
+	mu    sync.Mutex          // guards moved and rearm
+	moved map[string]struct{} // daemon dirs whose watch may be gone or another's
+	rearm bool                // the root's own watch may be gone
+}
+
+func newHints(reg *registry.Registry, dir string, ways []string) *hints {
+	return &hints{
+		reg:   reg,
+		dir:   dir,
+		ways:  ways,
+		taken: func() time.Time { return time.Time{} },
+		names: registry.NewQueue(),
+		ours:  registry.NewQueue(),
+		notes: newNotes(),
+		root:  make(chan struct{}, 1),
+		lost:  make(chan struct{}, 1),
+		moved: make(map[string]struct{}),
+	}
+}
+
+// drain takes in events and errors until fsnotify closes its channels. Each has its
+// own goroutine: fsnotify sends some errors while it holds the lock that Add and
+// Remove wait for, so whoever reads events must not be the one who reads errors.
+func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
+	var drains sync.WaitGroup
+	drains.Go(func() {
+		for ev := range fsn.Events {
+			h.event(ev)
+		}
+	})
+	drains.Go(func() {
+		for err := range fsn.Errors {
+			h.error(err)
+		}
+	})
+	return drains.Wait
+}
+
+// event turns one event into a hint.
+func (h *hints) event(ev fsnotify.Event) {
+	at := h.taken()
+	path := filepath.Clean(ev.Name) // "//runtime" is what a watch on "/" reports
+	h.above(path, ev.Op)
+	rel, inside := strings.CutPrefix(path, h.dir+string(filepath.Separator))
+	if !inside {
+		return
+	}
+	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
+	if isFile && file != registry.PIDFileName && file != registry.SidecarName(name) {
+		return // the trampoline, or a log that the daemon writes
+	}
+	if ev.Op == fsnotify.Chmod {
+		// Modes, owners, times and link counts are nothing we look at, unless they kept us
+		// from reading.
+		if e, ok := h.reg.Get(name); !ok || e.Problem != registry.ProblemPermission {
+			return
+		}
+	}
+	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !registry.Quarantined(name) {
+		h.mu.Lock()
+		h.moved[name] = struct{}{}
+		h.mu.Unlock()
+	}
+	if isFile && ev.Op == fsnotify.Write && file != registry.PIDFileName && h.notes.has(name) {
+		h.ours.AddAt(name, at)
+		return
+	}
+	h.names.AddAt(name, at)
+}
+
+// above takes in an event on the root itself, or on a directory or a symlink that
+// leads to it; of what else happens up there, nothing is ours.
+func (h *hints) above(path string, op fsnotify.Op) {
+	for _, way := range h.ways {
+		if path != way && !strings.HasPrefix(way, path+string(filepath.Separator)) {
+			continue
+		}
+		if op != fsnotify.Chmod {
+			h.mu.Lock()
+			h.rearm = true
+			h.mu.Unlock()
+		}
+		signal(h.root)
+		return
+	}
+}
+
+// error takes in one error of fsnotify. An overflow means lost events; so may any
+// other, but for one: EINVAL is fsnotify removing a watch that the kernel had removed
+// before it, of a dir that was renamed away and deleted.
+func (h *hints) error(err error) {
+	if !errors.Is(err, syscall.EINVAL) {
+		signal(h.lost)
+	}
+}
+
+// takeMoved says whether the watch of the daemon dir name is in doubt, and forgets it.
+func (h *hints) takeMoved(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.moved[name]
+	delete(h.moved, name)
+	return ok
+}
+
+func (h *hints) mustRearm() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rearm
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

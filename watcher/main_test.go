@@ -1,0 +1,372 @@
+package watcher
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/rs/zerolog"
+
+	"runtimegc/registry"
+)
+
+// patience is how long a test waits for what must happen. Long, for loaded machines:
+// only a failing test uses it up.
+const patience = time.Minute
+
+// never is an interval that no test lives to see: what happens, happens by an event.
+const never = time.Hour
+
+// running is a [Watcher.Run] in a goroutine of its own.
+type running struct {
+	*Watcher
+	t    *testing.T
+	root string
+	reg  *registry.Registry
+	log  *logBuffer
+
+	cancel context.CancelFunc
+	done   chan error
+
+	mu      sync.Mutex // guards session
+	session *session
+}
+
+// start runs a watcher until the test ends, and fails the test if it leaves a
+// goroutine behind. Polling is off unless opts set an interval.
+func start(t *testing.T, opts Options) *running {
+	t.Helper()
+	w := prepare(t, opts)
+	w.run(w.Run)
+	return w
+}
+
+// startSessions is start, but so that the test can reach the current session.
+func startSessions(t *testing.T, opts Options) *running {
+	t.Helper()
+	w := prepare(t, opts)
+	w.run(w.runSessions)
+	return w
+}
+
+// prepare is start without the running.
+func prepare(t *testing.T, opts Options) *running {
+	t.Helper()
+	w := &running{t: t, root: opts.Root, reg: registry.New(), log: &logBuffer{}, done: make(chan error, 1)}
+	opts.Registry = w.reg
+	opts.Log = zerolog.New(w.log)
+	if opts.PollInterval == 0 {
+		opts.PollInterval = never
+	}
+	if opts.CheckInterval == 0 {
+		opts.CheckInterval = never
+	}
+	watcher, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Watcher = watcher
+	return w
+}
+
+func (w *running) run(run func(context.Context) error) {
+	w.t.Helper()
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.cancel = cancel
+	go func() { w.done <- run(ctx) }()
+	w.t.Cleanup(func() {
+		w.stop()
+		eventually(w.t, "every goroutine to end", func() bool { return runtime.NumGoroutine() <= before })
+		if w.t.Failed() {
+			w.t.Logf("log:\n%s", w.log)
+		}
+	})
+}
+
+// runSessions is the loop of [Watcher.Run], but tells which session is the current one.
+func (w *running) runSessions(ctx context.Context) error {
+	defer w.unlock()
+	for ctx.Err() == nil {
+		s := w.newSession()
+		w.mu.Lock()
+		w.session = s
+		w.mu.Unlock()
+		err := s.serve(ctx)
+		s.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overflow makes the current session believe that the kernel's queue was full.
+func (w *running) overflow() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.session != nil {
+		w.session.hints.error(fsnotify.ErrEventOverflow)
+	}
+}
+
+// stop ends the watcher and waits for it.
+func (w *running) stop() {
+	w.t.Helper()
+	if w.cancel == nil {
+		return
+	}
+	w.cancel()
+	w.cancel = nil
+	select {
+	case err := <-w.done:
+		if err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	case <-time.After(patience):
+		stacks := make([]byte, 1<<20)
+		w.t.Fatalf("Run does not return:\n%s", stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// waitFor waits until an event of that name was logged n times.
+func (w *running) waitFor(event string, n int) {
+	w.t.Helper()
+	eventually(w.t, fmt.Sprintf("%d %s", n, event), func() bool { return w.log.count(event) >= n })
+}
+
+// waitPID waits until the registry has that pid for name.
+func (w *running) waitPID(name string, pid int) {
+	w.t.Helper()
+	eventually(w.t, fmt.Sprintf("%q to have pid %d", name, pid), func() bool { return w.hasPID(name, pid) })
+}
+
+func (w *running) hasPID(name string, pid int) bool {
+	e, ok := w.reg.Get(name)
+	return ok && e.PID == (registry.PID{N: uint32(pid), Known: true})
+}
+
+// waitEqual waits until the registry says what a fresh scan says.
+func (w *running) waitEqual() {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		diff := w.diff()
+		if diff == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the registry does not become equal to the root:\n%s", diff)
+		}
+	}
+}
+
+func (w *running) diff() string {
+	fresh := registry.New()
+	if err := Scan(context.Background(), w.root, fresh); err != nil {
+		return err.Error()
+	}
+	var diff strings.Builder
+	for _, name := range fresh.Names() {
+		want, _ := fresh.Get(name)
+		if got, ok := w.reg.Get(name); !ok {
+			fmt.Fprintf(&diff, "%q is missing\n", name)
+		} else if got != want {
+			fmt.Fprintf(&diff, "%q is\n\t%+v, want\n\t%+v\n", name, got, want)
+		}
+	}
+	for _, name := range w.reg.Names() {
+		if _, ok := fresh.Get(name); !ok {
+			fmt.Fprintf(&diff, "%q is not on disk\n", name)
+		}
+	}
+	return diff.String()
+}
+
+// checkWatched changes every daemon dir on disk in one go and waits for the registry
+// to notice each: a watch that is missing, or on another dir, is found out.
+func (w *running) checkWatched() {
+	w.t.Helper()
+	names, err := listDirs(w.root)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pids := make(map[string]int)
+	for i, name := range names {
+		pids[name] = 1_000_000 + int(markers.next())*10_000 + i
+		write(w.t, filepath.Join(w.root, name, registry.PIDFileName), strconv.Itoa(pids[name]))
+	}
+	deadline := time.Now().Add(patience)
+	for len(pids) > 0 {
+		for name, pid := range pids {
+			if w.hasPID(name, pid) {
+				delete(pids, name)
+			}
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not watched: %v", pids)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if w.log.count("watch.degraded") > w.log.count("watch.restored") {
+		w.t.Fatal("noticed by polling, not by an event")
+	}
+}
+
+// markers numbers the calls of checkWatched, so that each writes pids of its own.
+var markers counter
+
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) next() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return c.n
+}
+
+// eventually waits until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s for %s", patience, what)
+		}
+	}
+}
+
+// spawn does on disk what a spawner does, but for the process.
+func spawn(t *testing.T, root, name string, pid int) {
+	t.Helper()
+	if err := trySpawn(root, name, pid, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trySpawn is spawn with a pause after the dir is made.
+func trySpawn(root, name string, pid int, pause time.Duration) error {
+	dir := filepath.Join(root, name)
+	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+		return err
+	}
+	work(pause)
+	if err := os.WriteFile(sidecarPath(root, name), []byte(sidecar(pid)), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, registry.PIDFileName), []byte(strconv.Itoa(pid)), 0o644)
+}
+
+// sidecar returns the text of a sidecar that was written at unixMS.
+func sidecar(unixMS int) string {
+	return fmt.Sprintf("{\n  \"command\": \"sleep\",\n  \"spawned_at_unix_ms\": %d\n}", unixMS)
+}
+
+// work passes a time shorter than any sleep.
+func work(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+	}
+}
+
+func sidecarPath(root, name string) string {
+	return filepath.Join(root, name, registry.SidecarName(name))
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkdir(t *testing.T, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func removeAll(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newRoot returns a runtime root of its own, in a parent of its own.
+func newRoot(t *testing.T) string {
+	t.Helper()
+	return mkdir(t, filepath.Join(t.TempDir(), "runtime"))
+}
+
+// logBuffer holds what a watcher logged.
+type logBuffer struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	lines []map[string]any
+}
+
+// Write takes in one line: zerolog writes each whole.
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var fields map[string]any
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return 0, err
+	}
+	b.lines = append(b.lines, fields)
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// events returns the lines of one event.
+func (b *logBuffer) events(name string) []map[string]any {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var lines []map[string]any
+	for _, fields := range b.lines {
+		if fields["event"] == name {
+			lines = append(lines, fields)
+		}
+	}
+	return lines
+}
+
+func (b *logBuffer) count(name string) int { return len(b.events(name)) }
+
+// history returns the names of all events of the root itself, in order.
+func (b *logBuffer) history() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for _, fields := range b.lines {
+		if name, _ := fields["event"].(string); strings.HasPrefix(name, "root.") {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}

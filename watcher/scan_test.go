@@ -1,0 +1,118 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"runtimegc/registry"
+)
+
+// A single pass must see what the watcher sees.
+func TestScanEqualsWatcher(t *testing.T) {
+	root := newRoot(t)
+	for i := range 3 * scanBatch {
+		spawn(t, root, fmt.Sprint("daemon", i), i)
+	}
+	mkdir(t, filepath.Join(root, "empty"))
+	mkdir(t, filepath.Join(root, registry.QuarantinePrefix+"left"))
+	write(t, filepath.Join(root, "file"), "no daemon dir")
+
+	w := start(t, Options{Root: root})
+	w.waitFor("root.found", 1)
+	w.waitEqual()
+	if want := 3*scanBatch + 2; w.reg.Len() != want {
+		t.Errorf("%d entries, want %d", w.reg.Len(), want)
+	}
+}
+
+// Nothing there yet is the normal state before the first spawn.
+func TestScanMissingRoot(t *testing.T) {
+	reg := registry.New()
+	if err := Scan(t.Context(), filepath.Join(t.TempDir(), "no", "runtime"), reg); err != nil {
+		t.Error(err)
+	}
+	if reg.Len() > 0 {
+		t.Error("entries of nothing")
+	}
+}
+
+func TestScanRootThatIsAFile(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runtime")
+	write(t, root, "")
+	if err := Scan(t.Context(), root, registry.New()); err == nil {
+		t.Error("a file is served as a root")
+	}
+}
+
+// What a symlink leads to is not in the root: it is not ours to judge.
+func TestScanSkipsSymlinks(t *testing.T) {
+	root := newRoot(t)
+	elsewhere := newRoot(t)
+	spawn(t, elsewhere, "a", 1)
+	spawn(t, root, "b", 2)
+	for name, target := range map[string]string{
+		"a":       filepath.Join(elsewhere, "a"),
+		"c":       filepath.Join(root, "b"),
+		"self":    root,
+		"nowhere": filepath.Join(root, "nothing"),
+	} {
+		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+			t.Skipf("no symlinks: %v", err)
+		}
+	}
+	reg := registry.New()
+	if err := Scan(t.Context(), root, reg); err != nil {
+		t.Fatal(err)
+	}
+	if got := reg.Names(); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("entries %q, want b only", got)
+	}
+	// The watcher gets events on the links, too.
+	w := start(t, Options{Root: root})
+	w.waitPID("b", 2)
+	if err := os.Symlink(filepath.Join(root, "b"), filepath.Join(root, "late")); err != nil {
+		t.Fatal(err)
+	}
+	spawn(t, root, "d", 3)
+	w.waitPID("d", 3)
+	w.waitEqual()
+	removeAll(t, filepath.Join(root, "late"))
+	w.checkWatched()
+}
+
+func TestScanIsCancelled(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Scan(ctx, root, registry.New()); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+// A birth during the scan of 100,000 dirs must not wait for its end.
+func TestScanReadsHintsFirst(t *testing.T) {
+	root := newRoot(t)
+	for i := range 2 * scanBatch {
+		mkdir(t, filepath.Join(root, fmt.Sprint("daemon", i)))
+	}
+	names, err := listDirs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := names[len(names)-1]
+
+	w := prepare(t, Options{Root: root})
+	s := w.newSession()
+	defer s.end()
+	s.hints.names.Add(last)
+	s.scan(t.Context())
+	if order := w.reg.Changes().Take(); order[0] != last || len(order) != len(names) {
+		t.Errorf("%q is number %d of %d", last, slices.Index(order, last), len(order))
+	}
+}

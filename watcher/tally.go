@@ -1,0 +1,43 @@
+package watcher
+
+// What a watcher has seen, counted for whoever asks while it runs.
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Totals is what a watcher has seen so far, over all its sessions.
+type Totals struct {
+	Events    int64 // taken from fsnotify, whatever they were about
+	Reads     int64 // looks at one daemon dir
+	Overflows int64 // events.overflow, as said
+	Resyncs   int64 // registry.resynced, as said
+
+	Degraded bool // something is polled now, because it cannot be watched
+	Polled   int  // daemon dirs that are
+}
+
+// tally is the counters behind [Totals].
+type tally struct {
+	events, reads, overflows, resyncs, polled atomic.Int64
+	polling                                   atomic.Bool
+}
+
+// Totals returns what the watcher has seen so far. Any goroutine may call it.
+func (t *tally) Totals() Totals {
+	return Totals{
+		Events: t.events.Load(), Reads: t.reads.Load(),
+		Overflows: t.overflows.Load(), Resyncs: t.resyncs.Load(),
+		Degraded: t.polling.Load(), Polled: int(t.polled.Load()),
+	}
+}
+
+// taken counts an event and says when it was taken in, if anybody wants to know.
+func (w *Watcher) taken() time.Time {
+	w.events.Add(1)
+	if !w.opts.Timed {
+		return time.Time{}
+	}
+	return time.Now()
+}

@@ -1,0 +1,303 @@
+package watcher
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+
+	"runtimegc/registry"
+)
+
+// Two dirs that change places in one step: at no time is a name free.
+func TestDirsAreSwapped(t *testing.T) {
+	root := newRoot(t)
+	a, b := filepath.Join(root, "a"), filepath.Join(root, "b")
+	spawn(t, root, "a", 1)
+	spawn(t, root, "b", 2)
+	w := start(t, Options{Root: root})
+	for round := range 100 {
+		w.waitEqual()
+		w.checkWatched()
+		for range 1 + round%3 {
+			swap(t, a, b)
+		}
+	}
+	w.waitEqual()
+	w.checkWatched()
+}
+
+// An empty dir that another one is renamed over is removed without an event in the root.
+func TestDirIsRenamedOver(t *testing.T) {
+	root := newRoot(t)
+	a, b := filepath.Join(root, "a"), filepath.Join(root, "b")
+	mkdir(t, a)
+	mkdir(t, b)
+	w := start(t, Options{Root: root})
+	for range 50 {
+		w.waitEqual()
+		w.checkWatched()
+		removeAll(t, filepath.Join(b, registry.PIDFileName))
+		if err := unix.Rename(a, b); err != nil {
+			t.Fatal(err)
+		}
+		mkdir(t, a)
+	}
+	w.waitEqual()
+	w.checkWatched()
+}
+
+// A removed dir that somebody still works in tells of its end when that ends: long
+// after another dir has taken its name.
+func TestLateDeleteSelf(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	w := start(t, Options{Root: root})
+	for range 30 {
+		w.waitEqual()
+		w.checkWatched()
+		held, err := os.Open(filepath.Join(root, "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		removeAll(t, filepath.Join(root, "a"))
+		spawn(t, root, "a", 1)
+		w.waitEqual()
+		w.checkWatched()
+		held.Close()
+	}
+	w.waitEqual()
+	w.checkWatched()
+}
+
+// undrained is a session whose events nobody takes in: the test hands in the hints,
+// in an order that the kernel gives only when it is loaded.
+func undrained(t *testing.T, root string) *session {
+	t.Helper()
+	fsn, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { fsn.Close() })
+	w := prepare(t, Options{Root: root})
+	s := &session{
+		Watcher: w.Watcher,
+		dir:     root,
+		hints:   newHints(w.reg, root, []string{root}),
+		watches: newWatches(fsn, nil),
+	}
+	s.watches.addRoot(root)
+	return s
+}
+
+// settle works hints off until there are none.
+func (s *session) settle(t *testing.T) {
+	t.Helper()
+	for range 100 {
+		select {
+		case <-s.hints.names.Ready():
+			s.work(t.Context())
+		default:
+			return
+		}
+	}
+	t.Fatal("hints do not come to an end")
+}
+
+func (s *session) isWatched(name string) bool {
+	return slices.Contains(s.watches.fsn.WatchList(), filepath.Join(s.dir, name))
+}
+
+// A dir is met under its new name before we hear of the rename. Add then returns the
+// watch filed under the old name, which is about to vanish.
+func TestAddReturnsWatchOfAnotherName(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	s := undrained(t, root)
+	s.read("a")
+
+	rename(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
+	s.hints.names.Add("b")
+	s.settle(t)
+	s.hints.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
+	s.settle(t)
+	if !s.isWatched("b") || s.isWatched("a") {
+		t.Errorf("watches %q", s.watches.fsn.WatchList())
+	}
+}
+
+// The same with a dir that could not be read under its old name: nothing was known of
+// the watch but that name.
+func TestAddReturnsWatchOfUnreadName(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	write(t, filepath.Join(root, "a", registry.SidecarName("b")), sidecar(1))
+	leaseA := lease(t, sidecarPath(root, "a"))
+	leaseB := lease(t, filepath.Join(root, "a", registry.SidecarName("b")))
+	s := undrained(t, root)
+	s.read("a")
+
+	rename(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
+	s.hints.names.Take()
+	s.read("b")
+	s.hints.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
+	s.read("a")
+	leaseA.Close()
+	leaseB.Close()
+	s.settle(t)
+	if !s.isWatched("b") || s.isWatched("a") {
+		t.Errorf("watches %q", s.watches.fsn.WatchList())
+	}
+}
+
+// A swap of which one half is heard of first.
+func TestSwapInTwoBatches(t *testing.T) {
+	for _, first := range []string{"a", "b"} {
+		t.Run(first+" first", func(t *testing.T) {
+			root := newRoot(t)
+			spawn(t, root, "a", 1)
+			spawn(t, root, "b", 2)
+			s := undrained(t, root)
+			s.read("a")
+			s.read("b")
+			swap(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
+			second := map[string]string{"a": "b", "b": "a"}[first]
+			for _, name := range []string{first, second} {
+				s.hints.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Rename})
+				s.settle(t)
+				s.hints.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Create})
+				s.settle(t)
+			}
+			if !s.isWatched("a") || !s.isWatched("b") {
+				t.Errorf("watches %q", s.watches.fsn.WatchList())
+			}
+		})
+	}
+}
+
+// What was made in the root while it could not be watched is no event: the scan that
+// follows the first watch must find it.
+func TestRootIsWatchedLate(t *testing.T) {
+	root := newRoot(t)
+	s := undrained(t, root)
+	s.watches.fsn.Remove(root)
+	s.watches.root, s.watches.rootWatched = unix.ENOSPC, false
+	s.scan(t.Context())
+	spawn(t, root, "a", 1)
+	s.poll(t.Context())
+	if _, ok := s.opts.Registry.Get("a"); !ok {
+		t.Error("a is not found")
+	}
+	if s.watches.incomplete() {
+		t.Error("still polling")
+	}
+}
+
+// A root that goes while a session begins ends it by an event: that is no limit of the
+// system, and nothing to warn of.
+func TestRootGoesMeanwhile(t *testing.T) {
+	root := newRoot(t)
+	s := undrained(t, root)
+	s.watches.rootWatched = false
+	removeAll(t, root)
+	s.watches.addRoot(root)
+	s.scan(t.Context())
+	if s.watches.incomplete() {
+		t.Errorf("polling because of %v", s.watches.cause())
+	}
+	if s.scanned {
+		t.Error("nothing is taken for a scan")
+	}
+}
+
+// One directory under two names has one watch, filed under one of them. The two must
+// not take it from each other for ever.
+func TestBindMountInRoot(t *testing.T) {
+	if !inChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
+		return
+	}
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	mkdir(t, filepath.Join(root, "b"))
+	if err := unix.Mount(filepath.Join(root, "a"), filepath.Join(root, "b"), "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no bind mounts: %v", err)
+	}
+	defer unix.Unmount(filepath.Join(root, "b"), unix.MNT_DETACH)
+	s := undrained(t, root)
+	s.read("a")
+	s.read("b")
+	s.settle(t)
+	if !s.isWatched("a") {
+		t.Errorf("watches %q", s.watches.fsn.WatchList())
+	}
+	if got := s.watches.polledNames(); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("polls %q, want b", got)
+	}
+	for range 3 {
+		spawn(t, root, "a", 2)
+		s.poll(t.Context())
+		s.settle(t)
+		if e, _ := s.opts.Registry.Get("b"); e.PID.N != 2 {
+			t.Errorf("b has pid %v", e.PID)
+		}
+	}
+}
+
+// While a sidecar is under somebody's lease it cannot be read. That is no reason to
+// forget the daemon, or to call its sidecar invalid.
+func TestSidecarUnderLease(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	w := start(t, Options{Root: root})
+	w.waitPID("a", 1)
+	w.waitEqual()
+	for round := 2; round < 12; round++ {
+		before, _ := w.reg.Get("a")
+		held := lease(t, sidecarPath(root, "a"))
+		write(t, filepath.Join(root, "a", registry.PIDFileName), fmt.Sprint(round))
+		eventually(t, "the lease to be in the watcher's way", func() bool {
+			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
+			return err != nil || kind != unix.F_WRLCK
+		})
+		if after, ok := w.reg.Get("a"); !ok || after != before {
+			t.Fatalf("under the lease the entry is %+v, want %+v", after, before)
+		}
+		spawn(t, root, "b", round) // others are read meanwhile
+		w.waitPID("b", round)
+		held.Close()
+		w.waitPID("a", round)
+		w.waitEqual()
+	}
+	w.checkWatched()
+}
+
+// swap exchanges two dirs in one step.
+func swap(t *testing.T, a, b string) {
+	t.Helper()
+	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
+		t.Skipf("dirs cannot be swapped: %v", err)
+	}
+}
+
+// lease opens a file and takes a write lease on it; closing the file ends that.
+func lease(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	// It is refused while somebody has the file open, if only to read it.
+	eventually(t, "a lease", func() bool {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+		if err != nil && err != unix.EAGAIN {
+			t.Skipf("no leases: %v", err)
+		}
+		return err == nil
+	})
+	return f
+}

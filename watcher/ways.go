@@ -1,0 +1,70 @@
+package watcher
+
+// Where to look for the root: it may be missing, and it may be a symlink.
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// maxLinks is how many symlinks in a row lead somewhere; Linux follows 40.
+const maxLinks = 40
+
+// waysTo returns the directory that root is, symlinks resolved, and the paths at which
+// a change can make it another one: root itself and, if that is a symlink, what it
+// leads to. Nothing of all that need exist. The paths are resolved as far as they do,
+// so that each directory has one name: two names share one watch, and fsnotify reports
+// its events under the name that came first.
+func waysTo(root string) (dir string, ways []string) {
+	for path := root; len(ways) < maxLinks; {
+		path = resolveAbove(path)
+		ways = append(ways, path)
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	dir, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return ways[len(ways)-1], ways
+	}
+	if !slices.Contains(ways, dir) {
+		ways = append(ways, dir)
+	}
+	return dir, ways
+}
+
+// Resolve returns the path that root leads to, symlinks resolved as far as it exists.
+func Resolve(root string) string {
+	dir, _ := waysTo(root)
+	return dir
+}
+
+// resolveAbove resolves the symlinks in path but for its last element.
+func resolveAbove(path string) string {
+	dir := nearestDir(filepath.Dir(path))
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return path
+	}
+	return filepath.Join(resolved, path[len(dir):])
+}
+
+// nearestDir returns path, or the first directory above it that exists.
+func nearestDir(path string) string {
+	for {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return path
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			return path
+		}
+		path = up
+	}
+}

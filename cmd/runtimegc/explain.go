@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+// explain prints all that is known of one daemon. Where several roots have one of that
+// name, --root has to say which is meant.
+func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string) error {
+	found := ""
+	var reg *registry.Registry
+	for _, root := range o.roots.list {
+		one := registry.New()
+		switch err := watcher.ScanDir(ctx, root, name, one); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)
+		case found != "":
+			return fmt.Errorf("daemon dir %q is in root %q and in root %q; say which by --root", name, found, root)
+		default:
+			found, reg = root, one
+		}
+	}
+	if found == "" {
+		return fmt.Errorf("no daemon dir %q in root %q", name, strings.Join(o.roots.list, `", "`))
+	}
+	collector, err := prune.New(o.singlePass(found, reg))
+	if err != nil {
+		return err
+	}
+	defer collector.Close()
+	x, _ := collector.Explain(name)
+	if o.json {
+		return printJSON(stdout, x)
+	}
+	return printExplanation(stdout, x, time.Now(), o.times.StaleAfter)
+}
+
+func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfter time.Duration) error {
+	color := wantsColor(isTerminal(w))
+	stays := ""
+	switch fateOf(x.Row) {
+	case fateKept, fateLater, fateNever:
+		stays = ", and stays" // the reason is why it does, not why it is dead
+	}
+	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", registry.Printable(x.Name), paint(color, x.State, string(x.State)),
+		stays, why(x.Row), whatNext(x, now, staleAfter))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "directory\t%s\n", registry.Printable(x.Dir))
+	fmt.Fprintf(t, "pid\t%s\n", pidText(x.PID))
+	for _, line := range []struct {
+		title string
+		at    registry.Timestamp
+	}{
+		{"spawned", x.SpawnedAt}, {"up since", x.StartedAt}, {"last seen", x.LastSeen}, {"stale", x.StaleAt},
+	} {
+		when := "-"
+		if line.at.Known {
+			when = fmt.Sprintf("%s (%s)", clock(int64(line.at.MS), now), relative(line.at, now))
+		}
+		fmt.Fprintf(t, "%s\t%s\n", line.title, when)
+	}
+	fmt.Fprintf(t, "\nCHECK\tOUTCOME\tDETAILS\n")
+	for _, c := range x.Checks {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Question, c.Answer, cmp.Or(registry.Printable(c.Details), "-"))
+	}
+	return t.Flush()
+}
+
+// whatNext says what will become of the dir, and when.
+func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) string {
+	switch fateOf(x.Row) {
+	case fateAlive:
+		return fmt.Sprintf("Every sweep refreshes it. The directory is removed once its daemon has been dead for %s.", span(uint64(staleAfter.Milliseconds()), 2))
+	case fateDue:
+		return "The next sweep removes the directory."
+	case fateKept:
+		return "The directory is due, and goes with the first sweep that this does not keep from it."
+	case fateLater:
+		text := fmt.Sprintf("The directory is due %s, and goes with the sweep after that", relative(x.StaleAt, now))
+		for _, c := range x.Checks {
+			if c.Answer == prune.Kept && c.Question != prune.AskLastSeen {
+				return text + ", unless it still is so that " + c.Reason.Words() + "."
+			}
+		}
+		return text + "."
+	case fateNever:
+		return "The directory is never removed while that is so."
+	case fateUnknown:
+		return "The directory stays, and is not refreshed, for as long as that cannot be told."
+	}
+	return "The directory is never removed, because nothing says whose it is."
+}

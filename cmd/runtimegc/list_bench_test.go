@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A list of 10,000 dirs, with the sidecars of ordinary length: of dead daemons that are
+// not due, and of such that are, about which the system is asked more.
+func BenchmarkList(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		age  time.Duration
+	}{{"recent", time.Minute}, {"due", 24 * time.Hour}} {
+		b.Run(bench.name, func(b *testing.B) {
+			root := b.TempDir()
+			seen := time.Now().Add(-bench.age).UnixMilli()
+			sidecar := fmt.Sprintf(`{"env": {"PATH": "%s"}, "spawned_at_unix_ms": %d}`, strings.Repeat("/usr/bin:", 250), seen)
+			for i := range 10_000 {
+				dir := filepath.Join(root, fmt.Sprintf("daemon-%d", i))
+				if err := os.Mkdir(dir, 0o755); err != nil {
+					b.Fatal(err)
+				}
+				for name, text := range map[string]string{filepath.Base(dir) + ".daemon.json": sidecar, "daemon.pid": "2147483646"} {
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			for b.Loop() {
+				if code := run(b.Context(), []string{"list", "--root", root}, io.Discard, os.Stderr); code != 0 {
+					b.Fatalf("exit code %d", code)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+// options are the flags that all commands have, and what resolve makes of them.
+type options struct {
+	roots         paths
+	staleAfter    duration
+	sweepInterval duration // a flag of watch only
+	config        path
+	logFile       path
+	logFormat     choice
+	logLevel      choice
+	protect       globs
+
+	flags    *pflag.FlagSet
+	file     configFile
+	times    prune.Settings // in effect at the start
+	log      zerolog.Logger
+	logTo    *logFile // nil: stderr
+	stderr   io.Writer
+	terminal bool    // stderr was one at the start
+	screen   *screen // nil: there is none to show progress on
+}
+
+func newOptions() *options {
+	return &options{
+		roots:         paths{list: []string{registry.DefaultRoot()}},
+		staleAfter:    duration(prune.DefaultStaleAfter),
+		sweepInterval: duration(prune.DefaultSweepInterval),
+		logFormat:     choice{"auto", []string{"json", "console", "auto"}},
+		logLevel:      choice{"info", []string{"debug", "info", "warn", "error"}},
+	}
+}
+
+func (o *options) addTo(flags *pflag.FlagSet) {
+	flags.Var(&o.roots, "root", "the runtime `directory` of the daemons; may be repeated")
+	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
+	flags.Var(&o.protect, "protect", "never remove the directories of daemons whose name matches this `pattern`; may be repeated")
+	flags.Var(&o.config, "config", "the `file` that is read instead of the daemon manager's daemon.toml")
+	flags.Var(&o.logFile, "log-file", "append the log to this `file`, not to stderr; SIGHUP makes watch open it anew")
+	flags.Var(&o.logFormat, "log-format", "json, console, or auto: console on a terminal, else json")
+	flags.Var(&o.logLevel, "log-level", "debug, info, warn or error")
+}
+
+// resolve settles where every value comes from, checks the roots, and makes the logger.
+func (o *options) resolve(cmd *cobra.Command) (err error) {
+	o.flags = cmd.Flags()
+	if err := fromEnvironment(o.flags); err != nil {
+		return err
+	}
+	if err := checkRoots(o.roots.list); err != nil {
+		return err
+	}
+	if o.file, err = newConfigFile(string(o.config)); err != nil {
+		return err
+	}
+	file, err := o.file.read()
+	if err != nil {
+		return err
+	}
+	o.times = o.timesWith(file)
+	o.stderr = cmd.ErrOrStderr()
+	o.terminal = isTerminal(o.stderr)
+	return o.openLog()
+}
+
+// timesWith returns the times that are in effect when daemon.toml says file.
+func (o *options) timesWith(file prune.Settings) prune.Settings {
+	pick := func(flag string, value duration, file time.Duration) time.Duration {
+		if file > 0 && !o.flags.Changed(flag) {
+			return file
+		}
+		return time.Duration(value)
+	}
+	return prune.Settings{
+		StaleAfter:    pick("stale-after", o.staleAfter, file.StaleAfter),
+		SweepInterval: pick("sweep-interval", o.sweepInterval, file.SweepInterval),
+	}
+}
+
+func (o *options) openLog() (err error) {
+	out, terminal := o.stderr, o.terminal
+	if terminal && os.Getenv("TERM") != "dumb" {
+		o.screen = &screen{out: o.stderr}
+		out = o.screen
+	}
+	if o.logFile != "" {
+		if o.logTo, err = openLogFile(string(o.logFile), o.roots.list); err != nil {
+			return err
+		}
+		out, terminal = o.logTo, false
+	}
+	if o.logFormat.word == "console" || o.logFormat.word == "auto" && terminal {
+		out = newConsole(out, terminal, len(o.roots.list))
+	}
+	level, err := zerolog.ParseLevel(o.logLevel.word)
+	if err != nil {
+		return err
+	}
+	o.log = newLogger(out, level)
+	return nil
+}
+
+// checkRoots refuses roots that may not be served, or not together: two collectors
+// would work on the same directories.
+func checkRoots(roots []string) error {
+	for i, root := range roots {
+		if err := registry.CheckRoot(root); err != nil {
+			return err
+		}
+		for _, other := range roots[:i] {
+			a, b := watcher.Resolve(other), watcher.Resolve(root)
+			switch inside, outside := within(a, b), within(b, a); {
+			case inside && outside:
+				return usageError{fmt.Errorf("the roots %q and %q are the same directory", other, root)}
+			case inside:
+				return usageError{fmt.Errorf("the root %q lies in the root %q", root, other)}
+			case outside:
+				return usageError{fmt.Errorf("the root %q lies in the root %q", other, root)}
+			}
+		}
+	}
+	return nil
+}
+
+// within says whether path is dir or lies in it, by name, or by what stands there: a
+// file system may have two names for one directory. Both are resolved, and need not
+// exist.
+func within(dir, path string) bool {
+	at, err := os.Stat(dir)
+	for {
+		if path == dir {
+			return true
+		}
+		if other, otherErr := os.Stat(path); err == nil && otherErr == nil && os.SameFile(at, other) {
+			return true
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			return false
+		}
+		path = up
+	}
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+type pruneOptions struct {
+	*options
+	dryRun  bool
+	json    bool
+	metrics metricsOptions
+}
+
+func newPruneCommand(opts *options) *cobra.Command {
+	p := &pruneOptions{options: opts}
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Make one pass over the runtime roots and exit",
+		Long: `prune reads each runtime root once, refreshes the sidecars of live daemons, removes the
+directories of those that have been dead for --stale-after, and prints what it did. If
+one of several roots cannot be served, none is touched.
+
+--metrics-textfile FILE has the counts of this one pass written for node_exporter's
+textfile collector: see watch.`,
+		Example: `  runtimegc prune --dry-run
+  runtimegc prune --stale-after 24h --json
+  runtimegc prune --root ~/a/runtime --root ~/b/runtime`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.resolve(cmd); err != nil {
+				return err
+			}
+			if err := p.metrics.check(p.roots.list...); err != nil {
+				return err
+			}
+			return p.run(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "say what would be done, change nothing")
+	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object")
+	p.metrics.addTextfileTo(cmd.Flags())
+	return cmd
+}
+
+// pruneResult is the object of prune --json.
+type pruneResult struct {
+	ScannedDirs       int         `json:"scanned_dirs"`
+	RemovedDirs       int         `json:"removed_dirs"`
+	RefreshedSidecars int         `json:"refreshed_sidecars"`
+	KeptDirs          int         `json:"kept_dirs"`
+	FailedDirs        int         `json:"failed_dirs"`
+	DryRun            bool        `json:"dry_run"`
+	Daemons           []prune.Row `json:"daemons"`
+}
+
+func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
+	// What prune did is its result, on stdout; the log has what went wrong.
+	o.log = o.log.Level(max(o.log.GetLevel(), zerolog.WarnLevel))
+	for _, root := range o.roots.list {
+		if o.dryRun {
+			break
+		}
+		switch release, err := prune.Lock(root); {
+		case err == nil:
+			defer release()
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	metrics, err := o.metrics.open(ctx)
+	if err != nil {
+		return err
+	}
+	var collectors []*prune.Collector
+	dirs := 0
+	for _, root := range o.roots.list {
+		told := metrics.root(root)
+		collector, reg, err := o.scan(ctx, root, o.dryRun, told.hook)
+		if err != nil {
+			return err
+		}
+		defer collector.Close()
+		if err := told.expose(collector, nil); err != nil {
+			return err
+		}
+		collectors = append(collectors, collector)
+		dirs += reg.Len()
+	}
+	result := pruneResult{DryRun: o.dryRun, Daemons: []prune.Row{}}
+	var done atomic.Int64
+	stop := o.screen.follow(func() string { return fmt.Sprintf("pruning: %d of %d dirs", done.Load(), dirs) })
+	for _, collector := range collectors {
+		result.add(collector.Sweep(ctx, func(row prune.Row) {
+			result.Daemons = append(result.Daemons, row)
+			done.Add(1)
+		}))
+		collector.SayInvalid()
+	}
+	stop()
+	slices.SortFunc(result.Daemons, func(a, b prune.Row) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir))
+	})
+	if err := errors.Join(o.print(stdout, result), metrics.write()); err != nil {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted; what was begun is finished")
+	case result.FailedDirs > 0:
+		return result.refused()
+	}
+	return nil
+}
+
+// add adds what became of one root.
+func (r *pruneResult) add(stats prune.Stats) {
+	r.ScannedDirs += stats.Checked
+	r.RemovedDirs += stats.Removed
+	r.RefreshedSidecars += stats.Refreshed
+	r.KeptDirs += stats.Kept
+	r.FailedDirs += stats.Failed
+}
+
+// refused says what the system did not let us do; the first case stands for all.
+func (r *pruneResult) refused() error {
+	for _, row := range r.Daemons {
+		if row.Err != nil {
+			return fmt.Errorf("%d of %d dirs could not be dealt with, the first: %w", r.FailedDirs, r.ScannedDirs, row.Err)
+		}
+	}
+	return fmt.Errorf("%d of %d dirs could not be dealt with", r.FailedDirs, r.ScannedDirs)
+}
+
+func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
+	if o.json {
+		return printJSON(stdout, r)
+	}
+	now := uint64(time.Now().UnixMilli())
+	would := ""
+	if r.DryRun {
+		would = "would be "
+	}
+	for _, row := range r.Daemons {
+		fate := would + "removed"
+		switch {
+		case row.Decision == prune.Remove:
+		case fateOf(row) == fateKept, row.Reason == prune.Protected && row.StaleAt.Known && row.StaleAt.MS <= now:
+			fate = "kept" // though it is due
+		default:
+			continue
+		}
+		dir := row.Name
+		if len(o.roots.list) > 1 {
+			dir = row.Dir
+		}
+		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", fate, registry.Printable(dir), row.Reason); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(stdout, "%d scanned, %d %sremoved, %d %srefreshed, %d kept, %d failed\n",
+		r.ScannedDirs, r.RemovedDirs, would, r.RefreshedSidecars, would, r.KeptDirs, r.FailedDirs)
+	return err
+}
+
+// scan reads a root once and returns what was found, and a collector over it. A root
+// that does not exist holds no daemons.
+func (o *options) scan(ctx context.Context, root string, dryRun bool, hook func(*prune.Options)) (*prune.Collector, *registry.Registry, error) {
+	log := o.logOf(root)
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		log.Warn().Str("event", "root.missing").Str("dir", registry.Printable(root)).Msg("runtime root does not exist")
+	}
+	reg := registry.New()
+	stop := o.screen.follow(func() string { return reading(reg.Len()) })
+	err := watcher.Scan(ctx, root, reg)
+	stop()
+	if err != nil {
+		return nil, nil, err
+	}
+	opts := o.singlePass(root, reg)
+	opts.DryRun = dryRun
+	hook(&opts)
+	collector, err := prune.New(opts)
+	return collector, reg, err
+}
+
+// singlePass returns the options of a collector over what was read of a root once.
+func (o *options) singlePass(root string, reg *registry.Registry) prune.Options {
+	return prune.Options{Root: root, Registry: reg, Log: o.logOf(root), StaleAfter: o.times.StaleAfter, Protect: o.protect}
+}
+
+// logOf returns the logger of a root; with several of them it says which.
+func (o *options) logOf(root string) zerolog.Logger {
+	if len(o.roots.list) > 1 {
+		return o.log.With().Str("root", registry.Printable(root)).Logger()
+	}
+	return o.log
+}
+
+// printJSON prints v. DEL and the C1 control characters, which JSON does not ask to be
+// escaped, are: a terminal may act on them.
+func printJSON(w io.Writer, v any) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	for _, r := range text.String() {
+		if 0x7f <= r && r < 0xa0 {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	_, err := out.WriteTo(w)
+	return err
+}

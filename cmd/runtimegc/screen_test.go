@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"runtimegc/registry"
+)
+
+// What is written comes above the line that says how far we are, whole.
+func TestScreen(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{out: &out}
+	s.Write([]byte("one\n"))
+	s.show("1 of 2")
+	s.Write([]byte("two\n"))
+	s.show("2 of 2")
+	s.show("2 of 2")
+	s.show("")
+	s.Write([]byte("three\n"))
+	const erase = "\r\x1b[K"
+	if want := "one\n" + erase + "1 of 2" + erase + "two\n1 of 2" + erase + "2 of 2" + erase + "three\n"; out.String() != want {
+		t.Errorf("got  %q\nwant %q", out.String(), want)
+	}
+}
+
+// Progress is shown of what takes long, and nothing is left of it, nor goes on,
+// afterwards.
+func TestFollow(t *testing.T) {
+	var none *screen
+	none.follow(func() string { t.Error("asked without a screen"); return "" })()
+
+	var out bytes.Buffer
+	s := &screen{out: &out}
+	s.follow(func() string { return "too soon" })()
+	if strings.Contains(out.String(), "soon") {
+		t.Errorf("shown at once: %q", out.String())
+	}
+	said := make(chan struct{})
+	once := sync.OnceFunc(func() { close(said) })
+	stop := s.follow(func() string { once(); return "half" })
+	select {
+	case <-said:
+	case <-time.After(time.Minute):
+		t.Fatal("never shown")
+	}
+	stop()
+	if got := out.String(); !strings.HasSuffix(got, "half"+eraseLine) {
+		t.Errorf("left on the screen: %q", got)
+	}
+}
+
+// The first look at the roots of a watch says how far it is, until all are ready.
+func TestWatchShowsProgress(t *testing.T) {
+	var out lockedBuffer
+	o := &watchOptions{options: newOptions()}
+	o.screen = &screen{out: &out}
+	var watches []*rootWatch
+	for range 2 {
+		w := &rootWatch{reg: registry.New(), ready: make(chan struct{})}
+		w.reg.Put(registry.Entry{Name: "a"})
+		watches = append(watches, w)
+	}
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		o.showProgress(t.Context(), watches)
+	}()
+	close(watches[1].ready)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "reading the runtime root: 2 dirs"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("shown: %q", out.String())
+		}
+	}
+	close(watches[0].ready)
+	<-shown
+	if got := out.String(); !strings.HasSuffix(got, "2 dirs"+eraseLine) {
+		t.Errorf("left on the screen: %q", got)
+	}
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// service prints a file, as the command does, for flags.
+func printedService(t *testing.T, kind string, flags ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), append([]string{"service", kind}, flags...), &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		t.Fatalf("exit code %d; %s", code, &stderr)
+	}
+	return stdout.String()
+}
+
+// systemd itself says that the units are right: a key it does not know, or a value that
+// it ignores, is a warning.
+func TestUnitsAreVerified(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd-analyze here (Debian: apt-get install systemd)")
+	}
+	verify := func(name, text string) (string, error) {
+		path := write(t, filepath.Join(t.TempDir(), name), text)
+		out, err := exec.Command(analyze, "verify", "--man=no", path).CombinedOutput()
+		return string(out), err
+	}
+	for kind, name := range map[string]string{"systemd-user": "runtimegc.service", "systemd-system": "runtimegc@root.service"} {
+		text := printedService(t, kind, "--root", t.TempDir()+`/a "strange" 100% $root\`)
+		if out, err := verify(name, text); err != nil || out != "" {
+			t.Errorf("%s: %v\n%s", kind, err, out)
+		}
+		if out, _ := verify(name, strings.Replace(text, "WatchdogSec=60s", "WatchdogSec=often", 1)); out == "" {
+			t.Skipf("this systemd-analyze finds nothing wrong with %s", kind)
+		}
+	}
+}
+
+// What would blind the program stays out of the units, whoever hardens them next.
+func TestUnitsSee(t *testing.T) {
+	for _, kind := range []string{"systemd-user", "systemd-system"} {
+		text := printedService(t, kind)
+		for _, setting := range regexp.MustCompile(`(?m)^(ProtectProc|ProcSubset|PrivateTmp|ProtectHome|PrivateUsers|PrivatePIDs|PrivateNetwork|DynamicUser|TemporaryFileSystem|InaccessiblePaths|ReadOnlyPaths|RootDirectory|ProtectSystem=strict)`).FindAllString(text, -1) {
+			t.Errorf("%s sets %s", kind, setting)
+		}
+		for _, want := range []string{"\nType=notify\n", "\nWatchdogSec=", "\nExecReload=", "\nExecStart="} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s lacks %q", kind, strings.TrimSpace(want))
+			}
+		}
+	}
+}
+
+// A word of ExecStart comes out as it went in, by systemd's own rules.
+func TestQuoteSystemd(t *testing.T) {
+	for word, want := range map[string]string{
+		"/usr/bin/runtimegc": "/usr/bin/runtimegc",
+		"--root=/a b":        `"--root=/a b"`,
+		"100%":               `"100%%"`,
+		"$HOME":              `"$$HOME"`,
+		`a"b\c`:              `"a\"b\\c"`,
+		"a\nb":               `"a\x0ab"`,
+		"a'b":                `"a'b"`,
+		"":                   `""`,
+		"é":                  "é",
+	} {
+		if got := quoteSystemd(word); got != want {
+			t.Errorf("%q: got %s, want %s", word, got, want)
+		}
+	}
+}
+
+// The rule of a C runtime on Windows: 2n backslashes before a quote are n.
+func TestQuoteWindows(t *testing.T) {
+	for arg, want := range map[string]string{
+		"watch":        "watch",
+		`C:\a\b`:       `C:\a\b`,
+		`C:\a b\c`:     `"C:\a b\c"`,
+		`C:\a b\`:      `"C:\a b\\"`,
+		`say "hi"`:     `"say \"hi\""`,
+		`back\" slash`: `"back\\\" slash"`,
+		"":             `""`,
+	} {
+		if got := quoteWindows(arg); got != want {
+			t.Errorf("%q: got %s, want %s", arg, got, want)
+		}
+	}
+}
+
+// The XML files are XML, and say what is to be run whatever it is called.
+func TestServiceXML(t *testing.T) {
+	root := filepath.Join(t.TempDir(), `a <b> & "ü"`)
+	for _, kind := range []string{"launchd", "windows"} {
+		text := printedService(t, kind, "--root", root, "--stale-after", "90m")
+		for _, r := range text {
+			if r > 0x7e {
+				t.Errorf("%s has %U in it: its encoding matters", kind, r)
+			}
+		}
+		var words []string
+		dec := xml.NewDecoder(strings.NewReader(text))
+		for {
+			token, err := dec.Token()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", kind, err, text)
+			}
+			if word, ok := token.(xml.CharData); ok {
+				words = append(words, strings.TrimSpace(string(word)))
+			}
+		}
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Skip(err)
+		}
+		want := []string{self, "watch", "--root=" + root, "--stale-after=1h30m0s", "--log-file=" + filepath.Join(cache, "runtimegc.log")}
+		if kind == "windows" {
+			quoted := make([]string, 0, len(want))
+			for _, arg := range want[1:] {
+				quoted = append(quoted, quoteWindows(arg))
+			}
+			want = []string{self, strings.Join(quoted, " ")}
+		}
+		for _, word := range want {
+			if !slices.Contains(words, word) {
+				t.Errorf("%s does not have %q:\n%s", kind, word, text)
+			}
+		}
+	}
+	// A log file that is asked for takes the place of ours.
+	log := filepath.Join(t.TempDir(), "log")
+	if text := printedService(t, "launchd", "--log-file", log); strings.Count(text, "--log-file=") != 1 || !strings.Contains(text, log) {
+		t.Errorf("want the log in %s:\n%s", log, text)
+	}
+}
+
+func TestServiceUsage(t *testing.T) {
+	for _, args := range [][]string{{"service"}, {"service", "sysv"}, {"service", "launchd", "windows"}, {"service", "launchd", "--stale-after", "0"}} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), args, &stdout, &stderr); code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "runtimegc: ") {
+			t.Errorf("%q: exit code %d, want 2; %s%s", args, code, &stdout, &stderr)
+		}
+	}
+	// Every file has its kind.
+	files, err := fs.Glob(serviceFiles, "service/*")
+	if err != nil || len(files) != len(serviceKinds) {
+		t.Errorf("%q for %d kinds, %v", files, len(serviceKinds), err)
+	}
+	if runtime.GOOS == "linux" && !strings.Contains(printedService(t, "systemd-user"), "\nExecStart=/") {
+		t.Error("the unit does not say where the program is")
+	}
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+type watchOptions struct {
+	*options
+	dryRun   bool
+	metrics  metricsOptions
+	inEffect prune.Settings // the times, as of the last reload
+
+	processors *processors
+}
+
+func newWatchCommand(opts *options) *cobra.Command {
+	w := &watchOptions{options: opts}
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Watch the runtime roots, until interrupted",
+		Long: `watch logs every daemon that is born, exits or goes, refreshes the sidecars of the
+live ones, and removes the directories of those that have been dead for --stale-after.
+It waits for a root that does not exist yet. One watch per root: a second one says who
+holds it. SIGINT and SIGTERM end it, after what is in hand.
+
+SIGHUP makes it read daemon.toml again and open --log-file anew. What the command line
+or the environment says of a time stays; a file that is wrong changes nothing, and the
+log says so. On Windows there is no SIGHUP: start it again.
+
+Metrics for Prometheus, by default none, are served on http://ADDRESS/metrics with
+--metrics-listen ADDRESS: a port, or :port, is that of 127.0.0.1; 0.0.0.0:port, or
+[::]:port, is for all the world. For node_exporter's textfile collector they are
+written to --metrics-textfile FILE after each sweep and at the end.`,
+		Example: `  runtimegc watch
+  runtimegc watch --stale-after 30m --sweep-interval 1m --log-format json
+  runtimegc watch --protect 'db-*' --protect web
+  runtimegc watch --metrics-listen 9100
+  runtimegc watch --root ~/a/runtime --root /srv/b/runtime --log-file /var/log/runtimegc.log
+  RUNTIMEGC_STALE_AFTER=24h runtimegc watch --dry-run`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// A reader of the log that goes away must not end the watch.
+			signal.Ignore(syscall.SIGPIPE)
+			// Asked for before anything takes time: without it a SIGHUP ends the program.
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			if err := w.resolve(cmd); err != nil {
+				return err
+			}
+			if err := w.metrics.check(w.roots.list...); err != nil {
+				return err
+			}
+			return w.run(cmd.Context(), hangups)
+		},
+	}
+	cmd.Flags().Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
+	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "say what would be done, change nothing")
+	w.metrics.addListenTo(cmd.Flags())
+	w.metrics.addTextfileTo(cmd.Flags())
+	return cmd
+}
+
+// gcPercent is GOGC, unless the environment sets it: a watch allocates next to nothing
+// once it has started, so that a tighter heap costs no time, and saves 100 bytes of each
+// daemon dir (at 100,000 of them).
+const gcPercent = 50
+
+// run watches every root until ctx is done or one of them fails for good.
+func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	o.processors = newProcessors()
+	defer o.processors.restore()
+	metrics, err := o.metrics.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
+	var watches []*rootWatch
+	for _, root := range o.roots.list {
+		w, err := o.newRootWatch(root, metrics.root(root))
+		if err != nil {
+			return err
+		}
+		defer w.collector.Close() // after the last word of the metrics
+		watches = append(watches, w)
+	}
+	service, err := newService(watches)
+	if err != nil {
+		return err
+	}
+	o.inEffect = o.times
+	// The metrics are told until all else has ended.
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	var publishing sync.WaitGroup
+	publishing.Go(func() { metrics.publish(telling, o.log) })
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var running sync.WaitGroup
+	failures := make([]error, len(watches))
+	for i, w := range watches {
+		running.Go(func() {
+			defer stop() // the others finish what they have in hand
+			failures[i] = w.run(ctx)
+		})
+	}
+	running.Go(func() { service.run(ctx) })
+	running.Go(func() { o.showProgress(ctx, watches) })
+	running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				if o.terminal && !isTerminal(o.stderr) {
+					stop() // the terminal was closed, and this is how we are told
+					return
+				}
+				service.reload(func() { o.reload(watches) })
+			}
+		}
+	})
+	running.Wait()
+	stopTelling()
+	publishing.Wait()
+
+	var failed error
+	for _, err := range failures {
+		switch {
+		case failed == nil:
+			failed = err
+		case err != nil:
+			failed = fmt.Errorf("%w; %w", failed, err)
+		}
+	}
+	return failed
+}
+
+// rootWatch is the watch of one root, with a registry of its own.
+type rootWatch struct {
+	*watchOptions
+	root      string
+	log       zerolog.Logger // says which root in every line
+	reg       *registry.Registry
+	watcher   *watcher.Watcher
+	collector *prune.Collector
+
+	settings chan prune.Settings
+	pings    []chan struct{} // of the watcher and the collector
+	ready    chan struct{}   // closed when the root has been read, or is waited for
+}
+
+func (o *watchOptions) newRootWatch(root string, told *rootMetrics) (*rootWatch, error) {
+	w := &rootWatch{
+		watchOptions: o, root: root, reg: registry.New(),
+		log:      o.log.With().Str("root", registry.Printable(root)).Logger(),
+		settings: make(chan prune.Settings, 1),
+		pings:    []chan struct{}{make(chan struct{}), make(chan struct{})},
+		ready:    make(chan struct{}),
+	}
+	log := o.log
+	if len(o.roots.list) > 1 {
+		log = w.log
+	}
+	due := make(chan struct{}, 1)
+	var err error
+	w.watcher, err = watcher.New(watcher.Options{
+		Root: root, Registry: w.reg, Log: log,
+		CheckInterval: o.times.SweepInterval, // as at the start, whatever a SIGHUP changes
+		Lock:          o.lock(),
+		Timed:         told != nil,
+		Busy:          func(on bool) { o.processors.busy(root, on) },
+		Scanned: func() {
+			select {
+			case due <- struct{}{}:
+			default:
+			}
+		},
+		Ready: sync.OnceFunc(func() { close(w.ready) }),
+		Ping:  w.pings[0],
+	})
+	if err != nil {
+		return nil, err
+	}
+	opts := prune.Options{
+		Root: root, Registry: w.reg, Log: log,
+		StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval, DryRun: o.dryRun,
+		Due: due, Settings: w.settings, Ping: w.pings[1], Protect: o.protect,
+		Refreshed: w.watcher.Expect,
+	}
+	told.hook(&opts)
+	if w.collector, err = prune.New(opts); err != nil {
+		return nil, err
+	}
+	return w, told.expose(w.collector, w.watcher)
+}
+
+// run starts watcher and collector and waits for them.
+func (w *rootWatch) run(ctx context.Context) (err error) {
+	began := time.Now()
+	started := w.log.Info()
+	if len(w.protect) > 0 {
+		started = started.Str("protect", registry.Printable(w.protect.String()))
+	}
+	started.Str("event", "watch.started").Str("version", version()).
+		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
+		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
+		Bool("dry_run", w.dryRun).Msg("watching")
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer stop() // without a watcher the collector must not go on
+		err = w.watcher.Run(ctx)
+	})
+	running.Go(func() { w.collector.Run(ctx) })
+	running.Wait()
+
+	total := w.collector.Totals()
+	w.log.Info().Str("event", "watch.stopped").
+		Int("daemons", w.reg.Len()).Int("sweeps", total.Sweeps).Int("removed", total.Removed).
+		Int("refreshed", total.Refreshed).Int("failed", total.Failed).
+		Int64("uptime_ms", time.Since(began).Milliseconds()).Msg("stopped")
+	return err
+}
+
+// showProgress shows on a terminal how far the first look at the roots is.
+func (o *watchOptions) showProgress(ctx context.Context, watches []*rootWatch) {
+	defer o.screen.follow(func() string { return reading(daemonDirs(watches)) })()
+	for _, w := range watches {
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// daemonDirs counts what the registries hold.
+func daemonDirs(watches []*rootWatch) (n int) {
+	for _, w := range watches {
+		n += w.reg.Len()
+	}
+	return n
+}
+
+// lock returns how a root is locked; a dry run changes nothing and needs no lock.
+func (o *watchOptions) lock() func(string) (func(), error) {
+	if o.dryRun {
+		return nil
+	}
+	return prune.Lock
+}

@@ -1,0 +1,102 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+// The removal of stale dirs, from the scan on, against the polling collector's pass and
+// rm -rf over as many: the time on the clock for each dir.
+func BenchmarkRemoval(b *testing.B) {
+	for _, where := range []string{"disk", "memory"} {
+		for _, n := range []int{1_000, 10_000} {
+			b.Run(where+"/"+strconv.Itoa(n), func(b *testing.B) {
+				long := time.Now().Add(-time.Hour)
+				stale := func() string {
+					root := benchRoot(b, where == "memory")
+					fill(b, root, n, benchSidecar(b, long, long), noProcess)
+					quiet()
+					return root
+				}
+				turns := newTurns(b, "us/dir")
+				for b.Loop() {
+					root := stale()
+					began := time.Now()
+					removeAll(b, root, n)
+					turns.add("ours", microseconds(time.Since(began), n))
+
+					root = stale()
+					p := newPollingCollector(root, time.Minute)
+					began = time.Now()
+					if stats, err := p.pass(time.Now()); err != nil || stats.removed != n {
+						b.Fatalf("%+v, %v", stats, err)
+					}
+					turns.add("polling", microseconds(time.Since(began), n))
+
+					root = stale()
+					began = time.Now()
+					rm(b, root)
+					turns.add("rm", microseconds(time.Since(began), n))
+				}
+				turns.report([2]string{"ours", "polling"}, [2]string{"ours", "rm"})
+			})
+		}
+	}
+}
+
+// removeAll removes the stale dirs of root as `prune` does.
+func removeAll(b *testing.B, root string, n int) {
+	reg := registry.New()
+	if err := watcher.Scan(context.Background(), root, reg); err != nil {
+		b.Fatal(err)
+	}
+	c, err := prune.New(prune.Options{
+		Root: root, Registry: reg, Log: zerolog.New(io.Discard), StaleAfter: time.Minute,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	if stats := c.Sweep(context.Background(), nil); stats.Removed != n {
+		b.Fatalf("%+v", stats)
+	}
+}
+
+// How long a birth waits for its notice while 10,000 stale dirs are being removed.
+func BenchmarkBirthDuringRemoval(b *testing.B) {
+	const n = 10_000
+	turns := newTurns(b, "ms")
+	for b.Loop() {
+		root := benchRoot(b, false)
+		long := time.Now().Add(-time.Hour)
+		fill(b, root, n, benchSidecar(b, long, long), noProcess)
+		// The removal begins with the start.
+		w := startLines(b, watchCommand(b, root, "--stale-after", "1m"))
+		w.waitFor(`"event":"daemon.removed"`)
+		pid := strconv.Itoa(os.Getpid())
+		var waits []float64
+		for i := 0; i < 200; i++ {
+			name := fmt.Sprintf("born-%d", i)
+			closed := bear(b, root, name, pid)
+			waits = append(waits, float64(w.waitFor(`"daemon.live"`, `"`+name+`"`).Sub(closed).Microseconds())/1000)
+			time.Sleep(2 * time.Millisecond)
+		}
+		w.waitFor(`"event":"sweep.done"`)
+		w.end()
+		turns.add("median", median(waits))
+		turns.add("p99", percentile(waits, 99))
+		turns.add("worst", percentile(waits, 100))
+	}
+	turns.report()
+}

@@ -1,0 +1,350 @@
+package integration
+
+// The objects that prune --json and list --json print.
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// object is a JSON object as printed, to the type of each value.
+type object map[string]json.RawMessage
+
+// text returns a string value.
+func (o object) text(t *testing.T, key string) string {
+	t.Helper()
+	var s string
+	if err := json.Unmarshal(o[key], &s); err != nil {
+		t.Errorf("%s is %s, want a string", key, o[key])
+	}
+	return s
+}
+
+// number returns an integer value.
+func (o object) number(t *testing.T, key string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(string(o[key]), 10, 64)
+	if err != nil {
+		t.Errorf("%s is %s, want an integer", key, o[key])
+	}
+	return n
+}
+
+var (
+	rowKeys = []string{"name", "dir", "pid", "state", "reason",
+		"spawned_at_unix_ms", "last_seen_unix_ms", "started_at_unix_ms", "stale_at_unix_ms"}
+	pruneKeys = []string{"scanned_dirs", "removed_dirs", "refreshed_sidecars", "kept_dirs", "failed_dirs", "dry_run", "daemons"}
+)
+
+// mustHave fails the test unless the object has these keys and no other.
+func (o object) mustHave(t *testing.T, keys ...string) {
+	t.Helper()
+	got, want := slices.Sorted(maps.Keys(o)), slices.Sorted(slices.Values(keys))
+	if !slices.Equal(got, want) {
+		t.Errorf("keys %q, want %q", got, want)
+	}
+}
+
+// listJSON runs list --json and returns its rows by name.
+func listJSON(t *testing.T, root string, args ...string) map[string]object {
+	t.Helper()
+	o := run(t, append([]string{"list", "--root", root, "--json"}, args...)...).must(t)
+	var rows []object
+	if err := json.Unmarshal([]byte(o.stdout), &rows); err != nil || rows == nil {
+		t.Fatalf("list --json printed no array: %v\n%s", err, o.stdout)
+	}
+	return byName(t, rows, rowKeys...)
+}
+
+func byName(t *testing.T, rows []object, keys ...string) map[string]object {
+	t.Helper()
+	named := make(map[string]object)
+	for _, row := range rows {
+		row.mustHave(t, keys...)
+		named[row.text(t, "name")] = row
+	}
+	if len(named) != len(rows) {
+		t.Errorf("%d rows have %d names", len(rows), len(named))
+	}
+	return named
+}
+
+// pruneJSON runs prune --json and returns its object and its rows by name.
+func pruneJSON(t *testing.T, root string, args ...string) (object, map[string]object) {
+	t.Helper()
+	o := run(t, append([]string{"prune", "--root", root, "--json"}, args...)...).must(t)
+	var result object
+	if err := json.Unmarshal([]byte(o.stdout), &result); err != nil {
+		t.Fatalf("prune --json printed no object: %v\n%s", err, o.stdout)
+	}
+	result.mustHave(t, pruneKeys...)
+	var rows []object
+	if err := json.Unmarshal(result["daemons"], &rows); err != nil || rows == nil {
+		t.Fatalf("daemons is no array: %v: %s", err, result["daemons"])
+	}
+	return result, byName(t, rows, append(rowKeys, "decision")...)
+}
+
+// orNull returns what stands for n in JSON; 0 is unknown.
+func orNull(n int64) string {
+	if n == 0 {
+		return "null"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// What list and prune say of every kind of dir, key by key; and what prune then does
+// is what its dry run said, while the dry run itself changes nothing whatever.
+func TestEveryKindOfDir(t *testing.T) {
+	t.Parallel()
+	root, kinds := zoo(t)
+	began := time.Now()
+	before := snapshot(t, root)
+	listed := listJSON(t, root)
+	dry, dryRows := pruneJSON(t, root, "--dry-run")
+	before.mustEqual(t, snapshot(t, root))
+
+	for name, k := range kinds {
+		row, ok := listed[name]
+		if !ok {
+			t.Errorf("%s is not listed", name)
+			continue
+		}
+		k.mustMatch(t, row, filepath.Join(root, name), began)
+		k.mustMatch(t, dryRows[name], filepath.Join(root, name), began)
+		if got := row.text(t, "reason"); got != k.reason {
+			t.Errorf("%s is listed with reason %q, want %q", name, got, k.reason)
+		}
+		if d, r := dryRows[name].text(t, "decision"), dryRows[name].text(t, "reason"); d != k.decision || r != k.reason {
+			t.Errorf("prune would %s %s for reason %q, want %s, %q", d, name, r, k.decision, k.reason)
+		}
+	}
+	mustName(t, "list", listed, kinds)
+	mustName(t, "prune --dry-run", dryRows, kinds)
+
+	done, rows := pruneJSON(t, root)
+	mustName(t, "prune", rows, kinds)
+	for name, row := range rows {
+		for _, key := range []string{"decision", "reason", "state", "pid"} {
+			if got, said := string(row[key]), string(dryRows[name][key]); got != said {
+				t.Errorf("%s of %s: the dry run said %s, prune did %s", key, name, said, got)
+			}
+		}
+	}
+	if string(dry["dry_run"]) != "true" || string(done["dry_run"]) != "false" {
+		t.Errorf("dry_run is %s in a dry run, else %s", dry["dry_run"], done["dry_run"])
+	}
+	for key := range dry {
+		if key != "dry_run" && key != "daemons" && string(dry[key]) != string(done[key]) {
+			t.Errorf("%s: the dry run said %s, prune did %s", key, dry[key], done[key])
+		}
+	}
+	mustCount(t, done, kinds)
+	mustBeDone(t, root, kinds, before)
+}
+
+// mustMatch checks the part of a row that does not depend on who is asked.
+func (k kind) mustMatch(t *testing.T, row object, dir string, began time.Time) {
+	t.Helper()
+	name := filepath.Base(dir)
+	staleAt := k.lastSeen
+	if staleAt > 0 {
+		staleAt += (6 * time.Hour).Milliseconds()
+	}
+	pid := k.pid
+	if pid == "" {
+		pid = "null"
+	}
+	for key, want := range map[string]string{
+		"dir": strconv.Quote(dir), "pid": pid, "state": strconv.Quote(k.state),
+		"spawned_at_unix_ms": orNull(k.spawnedAt), "last_seen_unix_ms": orNull(k.lastSeen),
+		"stale_at_unix_ms": orNull(staleAt),
+	} {
+		if got := string(row[key]); got != want {
+			t.Errorf("%s of %s is %s, want %s", key, name, got, want)
+		}
+	}
+	switch k.state {
+	case "alive":
+		// Whole seconds, truncated twice: up to two seconds early.
+		at := row.number(t, "started_at_unix_ms")
+		if at < began.Add(-patience).UnixMilli() || at > began.UnixMilli() {
+			t.Errorf("started_at_unix_ms of %s is %d, far from %d", name, at, began.UnixMilli())
+		}
+	case "dead", "invalid":
+		if got := string(row["started_at_unix_ms"]); got != "null" {
+			t.Errorf("started_at_unix_ms of %s is %s, but no process is its own", name, got)
+		}
+	}
+}
+
+// mustName fails the test for each dir that is said something of and should not be,
+// or the other way round.
+func mustName(t *testing.T, who string, rows map[string]object, kinds map[string]kind) {
+	t.Helper()
+	got, want := slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(kinds))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s speaks of\n%q, want\n%q", who, got, want)
+	}
+}
+
+// mustCount checks the totals of a prune.
+func mustCount(t *testing.T, result object, kinds map[string]kind) {
+	t.Helper()
+	want := map[string]int64{"scanned_dirs": int64(len(kinds)), "failed_dirs": 0}
+	for _, k := range kinds {
+		want[map[string]string{"remove": "removed_dirs", "refresh": "refreshed_sidecars", "keep": "kept_dirs"}[k.decision]]++
+	}
+	for key, n := range want {
+		if got := result.number(t, key); got != n {
+			t.Errorf("%s is %d, want %d", key, got, n)
+		}
+	}
+}
+
+// mustBeDone checks the root after a prune.
+func mustBeDone(t *testing.T, root string, kinds map[string]kind, before tree) {
+	t.Helper()
+	after := snapshot(t, root)
+	for name, k := range kinds {
+		dir := filepath.Join(root, name)
+		_, there := after[dir]
+		switch {
+		case name == ".pruned-left-live":
+			if _, back := after[filepath.Join(root, "left-live", "left-live.daemon.json")]; there || !back {
+				t.Errorf("%s must be put back: still there %v, back %v", name, there, back)
+			}
+		case k.decision == "remove":
+			if there {
+				t.Errorf("%s is still there", name)
+			}
+		case k.decision == "keep":
+			if before[dir] != after[dir] {
+				t.Errorf("%s was kept, but has changed from %s to %s", name, orGone(before[dir]), orGone(after[dir]))
+			}
+		case !there:
+			t.Errorf("%s is gone", name)
+		}
+	}
+	for _, name := range []string{"linked-dir", "a-file"} {
+		if path := filepath.Join(root, name); before[path] != after[path] {
+			t.Errorf("%s has changed to %s", name, orGone(after[path]))
+		}
+	}
+	if target, err := filepath.EvalSymlinks(filepath.Join(root, "linked-dir")); err != nil {
+		t.Error(err)
+	} else if _, err := os.Stat(filepath.Join(target, "linked-dir.daemon.json")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("/etc/passwd"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Scripts index what is printed: nothing is an empty array, never null.
+func TestNoDaemons(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "none")
+	t.Cleanup(func() {
+		if _, err := os.Lstat(missing); !os.IsNotExist(err) {
+			t.Errorf("a missing root was made: %v", err)
+		}
+	})
+	for name, root := range map[string]string{"empty root": runtimeRoot(t), "missing root": missing} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if o := run(t, "list", "--root", root, "--json").must(t); o.stdout != "[]\n" {
+				t.Errorf("list --json printed %q, want []", o.stdout)
+			}
+			for _, args := range [][]string{nil, {"--dry-run"}} {
+				result, rows := pruneJSON(t, root, args...)
+				if len(rows) != 0 || string(result["daemons"]) != "[]" {
+					t.Errorf("daemons is %s, want []", result["daemons"])
+				}
+				mustCount(t, result, nil)
+			}
+		})
+	}
+}
+
+// What looks like a leftover of ours and has no sidecar is not ours: prune must leave
+// it, and its dry run must say so.
+func TestForeignLeftover(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	dir := filepath.Join(root, ".pruned-notes")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshot(t, root)
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		_, rows := pruneJSON(t, root, args...)
+		if got := rows[".pruned-notes"].text(t, "decision"); got != "keep" {
+			t.Errorf("prune %q: decision %q, want keep", args, got)
+		}
+		before.mustEqual(t, snapshot(t, root))
+	}
+}
+
+// A crash between the rename and the end of a removal leaves a quarantined dir; its
+// daemon may have been spawned anew since. The one must go, the other stay.
+func TestLeftoverBesideItsSuccessor(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	s.dead("d", stale)
+	if err := os.Rename(s.dir("d"), s.dir(".pruned-d")); err != nil {
+		t.Fatal(err)
+	}
+	d := s.spawn("d")
+	_, rows := pruneJSON(t, root)
+	if got := rows[".pruned-d"].text(t, "decision"); got != "remove" {
+		t.Errorf("decision %q on the leftover, want remove", got)
+	}
+	if _, err := os.Lstat(s.dir(".pruned-d")); !os.IsNotExist(err) {
+		t.Errorf("the leftover: %v", err)
+	}
+	if err := d.complete(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The same, but the leftover must not go: its name is taken, so it stays where it is,
+// and that is nothing to fail for, now or at every pass to come.
+func TestLeftoverInUseBesideItsSuccessor(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	s.dead("d", stale)
+	if err := os.Rename(s.dir("d"), s.dir(".pruned-d")); err != nil {
+		t.Fatal(err)
+	}
+	bystander(t, s.dir(".pruned-d"))
+	d := s.spawn("d")
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		result, rows := pruneJSON(t, root, args...)
+		if d, r := rows[".pruned-d"].text(t, "decision"), rows[".pruned-d"].text(t, "reason"); d != "keep" || r != "in_use" {
+			t.Errorf("prune %q: decision %s, reason %s on the leftover, want keep, in_use", args, d, r)
+		}
+		if n := result.number(t, "failed_dirs"); n != 0 {
+			t.Errorf("prune %q: %d failed", args, n)
+		}
+	}
+	for _, name := range []string{"d", ".pruned-d"} {
+		if _, err := os.Lstat(filepath.Join(root, name, "d.daemon.json")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.complete(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,269 @@
+package integration
+
+// What the system refuses: room, rights, descriptors, a disk that errs. Each is to be
+// said once, counted, and tried again; nothing may be lost, and the watch goes on.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownMountsEnv tells a test that it runs in a mount namespace of its own.
+const ownMountsEnv = "RUNTIMEGC_TEST_OWN_MOUNTS"
+
+// inOwnMounts says whether the test may mount what it likes. If not, it runs the test
+// again where it may, an ordinary user as root of a user namespace, and waits for that:
+// what is mounted there is gone with it, whatever ends it.
+func inOwnMounts(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(ownMountsEnv) != "" {
+		return true
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.v", "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), ownMountsEnv+"=1", "RUNTIMEGC_BINARY="+binary(t))
+	// Unshared, not cloned: Go then makes all mounts private.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Skipf("no mount namespace to be had: %v", err)
+	}
+	err = cmd.Wait()
+	switch {
+	case err != nil:
+		t.Errorf("in a mount namespace: %v\n%s", err, &out)
+	case strings.Contains(out.String(), "--- SKIP: "+t.Name()):
+		t.Skipf("in a mount namespace: %s", &out)
+	case !strings.Contains(out.String(), "--- PASS: "+t.Name()):
+		t.Errorf("it did not run in a mount namespace:\n%s", &out)
+	}
+	return false
+}
+
+// mount is mount(2) until the end of the test, or the reason to skip the test.
+func mount(t *testing.T, source, target, fstype string, flags uintptr, data string) {
+	t.Helper()
+	if err := unix.Mount(source, target, fstype, flags, data); err != nil {
+		t.Skipf("mounting %s: %v", target, err)
+	}
+	if flags&unix.MS_REMOUNT == 0 {
+		t.Cleanup(func() { unix.Unmount(target, unix.MNT_DETACH) })
+	}
+}
+
+// crowd leaves n daemon dirs whose sidecars are text and who share one process: a root
+// full of live daemons, but for the processes.
+func crowd(t *testing.T, s *spawner, n int, text []byte) []string {
+	t.Helper()
+	pid := strconv.Itoa(bystander(t, "/"))
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("d%03d", i)
+		s.leave(names[i], text, pid)
+	}
+	return names
+}
+
+// failing waits until whole sweeps count n failures.
+func failing(w *watchProcess, n int) {
+	w.t.Helper()
+	w.sweeps(1)
+	eventually(w.t, fmt.Sprintf("sweeps count %d failures", n), func() bool {
+		return w.next("sweep.done", "").number("failed") == int64(n)
+	})
+}
+
+// saidTimes fails the test unless there were n events of that kind for that daemon.
+func saidTimes(t *testing.T, w *watchProcess, n int, kind, daemon string) {
+	t.Helper()
+	if told := w.all(kind, daemon); len(told) != n {
+		t.Errorf("%s was said %d times of %q, want %d", kind, len(told), daemon, n)
+	}
+}
+
+// A full disk must cost no sidecar. The number that a refresh adds makes each sidecar
+// grow into a new page, so that a write comes back short.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if !inOwnMounts(t) {
+		return
+	}
+	root := runtimeRoot(t)
+	mount(t, "tmpfs", root, "tmpfs", 0, "size=4m,mode=755")
+	s := newSpawner(t, root)
+	text := sidecarText(t, time.Now(), time.Time{})
+	text = bytes.Replace(text, []byte(`"cwd"`), []byte(`"pad": "`+strings.Repeat("x", os.Getpagesize()-10-len(text)-len("\"pad\": \"\",\n  "))+"\",\n  \"cwd\""), 1)
+	names := crowd(t, s, 200, text)
+	s.leave("due", sidecarText(t, ago(stale), time.Time{}), "")
+	filler, err := os.Create(filepath.Join(root, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for block := make([]byte, 1<<16); err == nil; {
+		_, err = filler.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+
+	w := startWatch(t, root, "--sweep-interval", "100ms")
+	// What makes room must work without any. Its one page is then the first one's that asks.
+	w.next("daemon.removed", "due")
+	failing(w, len(names)-1)
+	w.sweeps(2)
+	changed := 0
+	for _, name := range names {
+		saidTimes(t, w, 1, "sidecar.unwritable", name)
+		if now, err := os.ReadFile(s.sidecar(name)); err != nil || !bytes.Equal(now, text) {
+			changed++
+			t.Logf("the sidecar of %s has changed: %v, %d bytes, were %d", name, err, len(now), len(text))
+		}
+	}
+	if changed > 1 {
+		t.Errorf("%d sidecars have changed without room", changed)
+	}
+	if err := filler.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	failing(w, 0)
+	w.stop(syscall.SIGTERM)
+	head := bytes.TrimSuffix(text, []byte("\n}"))
+	for _, name := range names {
+		now, err := os.ReadFile(s.sidecar(name))
+		if _, ok := decodeObject(now); err != nil || !ok || !bytes.HasPrefix(now, head) || len(now) == len(text) {
+			t.Fatalf("the sidecar of %s was not refreshed: %v, %d bytes, were %d", name, err, len(now), len(text))
+		}
+	}
+	w.never("sidecar.invalid", "")
+}
+
+// A file system that is remounted read-only, as the kernel does after an error, refuses
+// everything: said once each time, and done as soon as it can be.
+func TestReadOnlyFileSystem(t *testing.T) {
+	t.Parallel()
+	if !inOwnMounts(t) {
+		return
+	}
+	root := runtimeRoot(t)
+	mount(t, root, root, "", unix.MS_BIND, "")
+	readOnly := func(flag uintptr) {
+		t.Helper()
+		mount(t, "", root, "", unix.MS_BIND|unix.MS_REMOUNT|flag, "")
+	}
+	s := newSpawner(t, root)
+	text := sidecarText(t, time.Now(), time.Time{})
+	names := crowd(t, s, 5, text)
+	s.leave("due", sidecarText(t, ago(stale), time.Time{}), "")
+	before := snapshot(t, root)
+	readOnly(unix.MS_RDONLY)
+	w := startWatch(t, root, "--sweep-interval", "100ms")
+	failing(w, len(names)+1)
+	w.sweeps(3)
+	if e := w.next("daemon.kept", "due"); e.reason != "failed" || !strings.Contains(fmt.Sprint(e.fields["error"]), "read-only") {
+		t.Errorf("want reason failed and the error: %s", e.line)
+	}
+	saidTimes(t, w, 1, "daemon.kept", "due")
+	before.mustEqual(t, snapshot(t, root))
+	readOnly(0)
+	w.next("daemon.removed", "due")
+	failing(w, 0)
+	readOnly(unix.MS_RDONLY)
+	failing(w, len(names))
+	w.sweeps(3)
+	readOnly(0)
+	failing(w, 0)
+	w.stop(syscall.SIGTERM)
+	for _, name := range names {
+		saidTimes(t, w, 2, "sidecar.unwritable", name)
+		now, err := os.ReadFile(s.sidecar(name))
+		if _, ok := decodeObject(now); err != nil || !ok || !bytes.HasPrefix(now, bytes.TrimSuffix(text, []byte("\n}"))) {
+			t.Errorf("the sidecar of %s: %v, %q", name, err, now)
+		}
+	}
+}
+
+// Rights are taken and given back without any event that tells of it.
+func TestRightsComeBack(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	s.dead("due", stale)
+	d := s.spawn("live")
+	attr := ordinaryUser(t, root)
+	chmod := func(path string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { chmodBelow(root, 0o755) })
+	chmod(s.sidecar("live"), 0o444)
+	chmod(root, 0o555)
+	w := startWatchAs(t, attr, root, "--sweep-interval", "100ms")
+	failing(w, 2)
+	w.sweeps(3)
+	for _, e := range []event{w.next("daemon.kept", "due"), w.next("sidecar.unwritable", "live")} {
+		if e.reason != "permission" || !e.has("error") {
+			t.Errorf("want reason permission and the error: %s", e.line)
+		}
+	}
+	chmod(root, 0o755)
+	w.next("daemon.removed", "due")
+	chmod(s.sidecar("live"), 0o644)
+	w.next("sidecar.refreshed", "live")
+	chmod(s.sidecar("live"), 0o444)
+	failing(w, 1)
+	w.sweeps(3)
+	w.stop(syscall.SIGTERM)
+	saidTimes(t, w, 1, "daemon.kept", "due")
+	saidTimes(t, w, 2, "sidecar.unwritable", "live")
+	if err := d.complete(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A sidecar that cannot be read for an error of the disk is said to be so, once, and
+// the others are served.
+func TestDiskError(t *testing.T) {
+	t.Parallel()
+	if !inOwnMounts(t) {
+		return
+	}
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	text := sidecarText(t, time.Now(), time.Time{})
+	s.leave("bad", text, "")
+	s.spawn("good")
+	// A regular file, and every read at its start is EIO.
+	mount(t, fmt.Sprintf("/proc/%d/mem", bystander(t, "/")), s.sidecar("bad"), "", unix.MS_BIND, "")
+	w := startWatch(t, root, "--sweep-interval", "100ms")
+	if e := w.next("sidecar.invalid", "bad"); e.reason != "io_error" {
+		t.Errorf("want reason io_error: %s", e.line)
+	}
+	w.next("sidecar.refreshed", "good")
+	w.sweeps(3)
+	w.stop(syscall.SIGTERM)
+	saidTimes(t, w, 1, "sidecar.invalid", "bad")
+	w.never("daemon.removed", "")
+}

@@ -1,0 +1,38 @@
+package integration
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// trampolineEnv makes the test binary a trampoline, the process of a daemon: it waits
+// to be killed. Set to ignoreTerm it takes nothing less than SIGKILL, as a daemon in
+// trouble does.
+const (
+	trampolineEnv = "RUNTIMEGC_TEST_TRAMPOLINE"
+	ignoreTerm    = "ignore-term"
+)
+
+func TestMain(m *testing.M) {
+	if runBare() {
+		return
+	}
+	if as := os.Getenv(trampolineEnv); as != "" {
+		if as == ignoreTerm {
+			signal.Ignore(syscall.SIGTERM, os.Interrupt)
+		}
+		for {
+			time.Sleep(time.Hour)
+		}
+	}
+	// Whoever runs the tests may have a daemon.toml.
+	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
+	// The race detector has every program under test sleep for a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	code := m.Run()
+	shared.remove()
+	os.Exit(code)
+}

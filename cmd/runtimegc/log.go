@@ -43,11 +43,12 @@ func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
 }
 
 // untold are the fields of an event that a person can do without, so that a line fits
-// 80 columns: other fields or lines say the same.
+// 80 columns: other fields or lines say the same. Of a sweep it says what was done; how
+// things stand is for list.
 var untold = map[any][]string{
 	"watch.started":   {"version"},
 	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
-	"sweep.done":      {"checked", "kept"},
+	"sweep.done":      {"checked", "alive", "dead", "unknown", "invalid", "kept", "unreadable_processes"},
 	"config.reloaded": {"file"},
 }
 

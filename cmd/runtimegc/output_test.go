@@ -190,6 +190,11 @@ func TestConsoleIsBrief(t *testing.T) {
 		{true, map[string]any{"event": "daemon.added", "daemon": "a", "dir": root + "/a", "root": home + "x"}, "daemon=a root=" + home + "x"},
 		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "exited"}, "daemon=a"},
 		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "pid_reused"}, "daemon=a reason=pid_reused"},
+		{false, map[string]any{
+			"event": "sweep.done", "checked": json.Number("470"), "alive": json.Number("120"), "dead": json.Number("130"),
+			"unknown": json.Number("110"), "invalid": json.Number("110"), "refreshed": json.Number("120"), "removed": json.Number("130"),
+			"kept": json.Number("220"), "failed": json.Number("0"), "unreadable_processes": json.Number("101"), "duration_ms": json.Number("46.123"),
+		}, "duration=46.1ms refreshed=120 removed=130"},
 	} {
 		if got := line(row.manyRoots, row.fields); got != row.want {
 			t.Errorf("got %q, want %q", got, row.want)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -282,4 +283,28 @@ func TestSignalsEndIt(t *testing.T) {
 		w.next("root.missing", "")
 		w.stop(syscall.SIGTERM)
 	})
+}
+
+// The totals at the end agree with the log, and with the disk, also when a sweep was cut
+// short: what was removed is not counted as there, though the watcher, which has
+// stopped, has not seen it go.
+func TestTotalsOfASweepCutShort(t *testing.T) {
+	t.Parallel()
+	const due = 300
+	root := memoryRoot(t)
+	s := newSpawner(t, root)
+	text := sidecarText(t, ago(stale), ago(stale))
+	for i := range due {
+		s.leave(fmt.Sprintf("due%d", i), text, noProcess)
+	}
+	w := startWatch(t, root, "--stale-after", "1h")
+	w.next("daemon.removed", "")
+	last := w.stop(syscall.SIGTERM)
+	left := daemonDirs(t, root)
+	if last.number("daemons") != int64(len(left)) || last.number("removed") != int64(due-len(left)) {
+		t.Errorf("%d of %d dirs are left: %s", len(left), due, last.line)
+	}
+	if len(left) == 0 {
+		t.Log("the sweep was over before it could be cut short")
+	}
 }

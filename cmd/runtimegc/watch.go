@@ -236,9 +236,14 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 	running.Go(func() { w.collector.Run(ctx) })
 	running.Wait()
 
-	total := w.collector.Totals()
+	// What the collector knows, as it is what the log told. The watcher may have stopped
+	// before it saw the last removals.
+	total, daemons := w.collector.Totals(), 0
+	for _, n := range total.Daemons {
+		daemons += n
+	}
 	w.log.Info().Str("event", "watch.stopped").
-		Int("daemons", w.reg.Len()).Int("sweeps", total.Sweeps).Int("removed", total.Removed).
+		Int("daemons", daemons).Int("sweeps", total.Sweeps).Int("removed", total.Removed).
 		Int("refreshed", total.Refreshed).Int("failed", total.Failed).
 		Int64("uptime_ms", time.Since(began).Milliseconds()).Msg("stopped")
 	return err

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,12 +59,21 @@ func (s *session) scan(ctx context.Context) {
 			names = append(names, name)
 		}
 	}
-	for batch := range slices.Chunk(names, scanBatch) {
+	batches := slices.Collect(slices.Chunk(names, scanBatch))
+	watch := func(i int) {
+		if i < len(batches) {
+			for _, name := range batches[i] {
+				s.watch(name)
+			}
+		}
+	}
+	watch(0)
+	for i, batch := range batches {
 		if ctx.Err() != nil {
 			return
 		}
 		s.work(ctx)
-		s.readBatch(batch)
+		s.readBatch(batch, func() { watch(i + 1) })
 	}
 	s.watches.scanned()
 	if !s.scanned {
@@ -77,38 +85,30 @@ func (s *session) scan(ctx context.Context) {
 	}
 }
 
-// readBatch is read for each of the names, by as many goroutines as there are processors:
-// reading is what a scan takes its time for.
-func (s *session) readBatch(names []string) {
+// readBatch is what read does for each of the names, which are watched, by as many
+// goroutines as there are processors: reading is what a scan takes its time for.
+// meanwhile is called while they read.
+func (s *session) readBatch(names []string, meanwhile func()) {
 	type outcome struct {
-		e   registry.Entry
-		err error
+		name string
+		e    registry.Entry
+		err  error
 	}
-	outcomes := make([]outcome, len(names))
-	for _, name := range names {
-		s.watch(name)
-	}
-	eachOf(len(names), func(i int) {
-		outcomes[i].e, outcomes[i].err = registry.Read(s.dir, names[i])
-	})
-	for i, name := range names {
-		s.take(name, outcomes[i].e, outcomes[i].err)
-	}
-}
-
-// eachOf calls do with each of 0 to n-1, on all processors, and returns when all are
-// done.
-func eachOf(n int, do func(i int)) {
+	outcomes := make(chan outcome, len(names))
 	var next atomic.Int64
-	var readers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
-		readers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				do(i)
+		go func() { // until all names are read, and so all outcomes received
+			for i := next.Add(1) - 1; int(i) < len(names); i = next.Add(1) - 1 {
+				e, err := registry.Read(s.dir, names[i])
+				outcomes <- outcome{names[i], e, err}
 			}
-		})
+		}()
 	}
-	readers.Wait()
+	meanwhile()
+	for range names {
+		o := <-outcomes
+		s.take(o.name, o.e, o.err)
+	}
 }
 
 // Scan fills reg from root once, without watching: for a single pass. It returns when

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -115,7 +116,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 				return
 			}
 		case <-check.C:
-			if !lookAt(s.root).same(state) {
+			if s.replaced(state) {
 				return
 			}
 		case <-s.hints.lost:
@@ -138,6 +139,16 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			}
 		}
 	}
+}
+
+// replaced says whether the root is no longer what state says, with one system call if it
+// is: of a change of its mode an event tells, only of another directory at its path none
+// may.
+func (s *session) replaced(state rootState) bool {
+	if info, err := os.Stat(s.root); err == nil && state.found() && os.SameFile(info, state.info) {
+		return false
+	}
+	return !lookAt(s.root).same(state)
 }
 
 // work reads every daemon dir that a hint has named.

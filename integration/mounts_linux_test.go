@@ -116,6 +116,12 @@ func TestDiskOfTheRootIsUnmounted(t *testing.T) {
 		mount(t, disk, at, "", unix.MS_BIND, "")
 	}
 	w.next("root.found", "")
+	// Said once in each round since it was made, the first of d0 to d2 were awaited above.
+	for name, times := range map[string]int{"dead": 1, "d0": 3, "d1": 2, "d2": 1} {
+		for range times {
+			w.next("daemon.added", name)
+		}
+	}
 	w.next("daemon.live", "live")
 	if last := w.stop(syscall.SIGTERM); last.number("daemons") != 5 {
 		t.Errorf("want 5 daemons: %s", last.line)

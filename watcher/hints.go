@@ -49,14 +49,34 @@ func newHints(reg *registry.Registry, dir string, ways []string) *hints {
 	}
 }
 
+// A daemon that writes a log into its own dir raises an event a line, fsnotify has no way
+// to ask for fewer, and each wakes us for 50 to 100 us of processor time. Between two
+// such events that come soon after each other the drain rests, and the kernel makes one
+// of what is written to a file meanwhile (inotify(7)). It rests only if it had to wait
+// for the event: what is queued comes within some microseconds, and must be taken in lest
+// the queue overflows.
+const (
+	noisePause = 10 * time.Millisecond
+	noiseWait  = 20 * time.Microsecond
+)
+
 // drain takes in events and errors until fsnotify closes its channels. Each has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and
 // Remove wait for, so whoever reads events must not be the one who reads errors.
 func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
 	var drains sync.WaitGroup
 	drains.Go(func() {
+		var noisy time.Time // when the last noise was taken in, or the rest after it over
+		waiting := time.Now()
 		for ev := range fsn.Events {
-			h.event(ev)
+			came := time.Now()
+			if h.event(ev) {
+				if came.Sub(waiting) >= noiseWait && came.Sub(noisy) < noisePause {
+					time.Sleep(noisePause)
+				}
+				noisy = time.Now()
+			}
+			waiting = time.Now()
 		}
 	})
 	drains.Go(func() {
@@ -67,24 +87,25 @@ func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
 	return drains.Wait
 }
 
-// event turns one event into a hint.
-func (h *hints) event(ev fsnotify.Event) {
+// event turns one event into a hint. It reports whether the event was noise: a write to a
+// file that is nothing to us.
+func (h *hints) event(ev fsnotify.Event) (noise bool) {
 	at := h.taken()
 	path := filepath.Clean(ev.Name) // "//runtime" is what a watch on "/" reports
-	h.above(path, ev.Op)
+	above := h.above(path, ev.Op)
 	rel, inside := strings.CutPrefix(path, h.dir+string(filepath.Separator))
 	if !inside {
-		return
+		return !above && ev.Op == fsnotify.Write
 	}
 	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
 	if isFile && file != registry.PIDFileName && file != registry.SidecarName(name) {
-		return // the trampoline, or a log that the daemon writes
+		return ev.Op == fsnotify.Write // a log, not the trampoline, which is linked
 	}
 	if ev.Op == fsnotify.Chmod {
 		// Modes, owners, times and link counts are nothing we look at, unless they kept us
 		// from reading.
 		if e, ok := h.reg.Get(name); !ok || e.Problem != registry.ProblemPermission {
-			return
+			return false
 		}
 	}
 	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !registry.Quarantined(name) {
@@ -94,14 +115,15 @@ func (h *hints) event(ev fsnotify.Event) {
 	}
 	if isFile && ev.Op == fsnotify.Write && file != registry.PIDFileName && h.notes.has(name) {
 		h.ours.AddAt(name, at)
-		return
+		return false
 	}
 	h.names.AddAt(name, at)
+	return false
 }
 
 // above takes in an event on the root itself, or on a directory or a symlink that
 // leads to it; of what else happens up there, nothing is ours.
-func (h *hints) above(path string, op fsnotify.Op) {
+func (h *hints) above(path string, op fsnotify.Op) bool {
 	for _, way := range h.ways {
 		if path != way && !strings.HasPrefix(way, path+string(filepath.Separator)) {
 			continue
@@ -112,8 +134,9 @@ func (h *hints) above(path string, op fsnotify.Op) {
 			h.mu.Unlock()
 		}
 		signal(h.root)
-		return
+		return true
 	}
+	return false
 }
 
 // error takes in one error of fsnotify. An overflow means lost events; so may any

@@ -1,0 +1,60 @@
+package watcher
+
+import (
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"runtimegc/registry"
+)
+
+// Writes to what is nothing to us are taken in now and then, if they come all the time;
+// whatever else comes, and what is queued, at once.
+func TestNoise(t *testing.T) {
+	dir := filepath.FromSlash("/data/runtime")
+	event := func(op fsnotify.Op, path string) fsnotify.Event {
+		return fsnotify.Event{Name: filepath.Join(dir, filepath.FromSlash(path)), Op: op}
+	}
+	log, above := event(fsnotify.Write, "a/out.log"), event(fsnotify.Write, "../manager.log")
+	for _, row := range []struct {
+		name   string
+		events []fsnotify.Event
+		every  time.Duration
+		rests  bool
+	}{
+		{"a log, a line a millisecond", []fsnotify.Event{log}, time.Millisecond, true},
+		{"beside the root", []fsnotify.Event{above}, time.Millisecond, true},
+		{"many logs", []fsnotify.Event{log, event(fsnotify.Write, "b/out.log"), above}, time.Millisecond, true},
+		{"a line now and then", []fsnotify.Event{log}, noisePause, false},
+		{"queued", []fsnotify.Event{log, above}, 0, false},
+		{"as fast as a queue is read", []fsnotify.Event{log, above}, noiseWait / 2, false},
+		{"sidecars", []fsnotify.Event{event(fsnotify.Write, "a/a.daemon.json")}, time.Millisecond, false},
+		{"pid files", []fsnotify.Event{event(fsnotify.Write, "a/daemon.pid")}, time.Millisecond, false},
+		{"spawns", []fsnotify.Event{event(fsnotify.Create, "a"), event(fsnotify.Create, "a/a"), event(fsnotify.Chmod, "a/a"), event(fsnotify.Remove, "a/a")}, time.Millisecond, false},
+		{"the root", []fsnotify.Event{event(fsnotify.Write, "")}, time.Millisecond, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 1000
+				fsn := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
+				wait := newHints(registry.New(), dir, []string{dir}).drain(fsn)
+				began := time.Now()
+				for i := range n {
+					fsn.Events <- row.events[i%len(row.events)]
+					time.Sleep(row.every)
+				}
+				rested := time.Since(began) - n*row.every
+				close(fsn.Events)
+				close(fsn.Errors)
+				wait()
+				// Of two events one is taken in right after a rest.
+				if want := n / 2 * noisePause; row.rests && (rested < want*8/10 || rested > want) || !row.rests && rested > 0 {
+					t.Errorf("it rested for %v", rested)
+				}
+			})
+		})
+	}
+}

@@ -50,11 +50,11 @@ func newHints(reg *registry.Registry, dir string, ways []string) *hints {
 }
 
 // A daemon that writes a log into its own dir raises an event a line, fsnotify has no way
-// to ask for fewer, and each wakes us for 50 to 100 us of processor time. Between two
-// such events that come soon after each other the drain rests, and the kernel makes one
-// of what is written to a file meanwhile (inotify(7)). It rests only if it had to wait
-// for the event: what is queued comes within some microseconds, and must be taken in lest
-// the queue overflows.
+// to ask for fewer, and each wakes us for 50 to 100 us of processor time. After such
+// noise, if it is not the first for a while, the drain rests, and the kernel makes one
+// event of what is written to a file meanwhile (inotify(7)). It rests only if it had to
+// wait for the event: what is queued comes within some microseconds, and must be taken in
+// lest the queue overflows.
 const (
 	noisePause = 10 * time.Millisecond
 	noiseWait  = 20 * time.Microsecond
@@ -87,19 +87,20 @@ func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
 	return drains.Wait
 }
 
-// event turns one event into a hint. It reports whether the event was noise: a write to a
-// file that is nothing to us.
+// event turns one event into a hint. It reports whether the event was noise: about a file
+// that is nothing to us, nor to a spawn. A spawn links the trampoline, and that is a
+// Chmod of the file it is a link of, wherever that lies.
 func (h *hints) event(ev fsnotify.Event) (noise bool) {
 	at := h.taken()
 	path := filepath.Clean(ev.Name) // "//runtime" is what a watch on "/" reports
 	above := h.above(path, ev.Op)
 	rel, inside := strings.CutPrefix(path, h.dir+string(filepath.Separator))
 	if !inside {
-		return !above && ev.Op == fsnotify.Write
+		return !above && ev.Op != fsnotify.Chmod
 	}
 	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
 	if isFile && file != registry.PIDFileName && file != registry.SidecarName(name) {
-		return ev.Op == fsnotify.Write // a log, not the trampoline, which is linked
+		return strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
 	}
 	if ev.Op == fsnotify.Chmod {
 		// Modes, owners, times and link counts are nothing we look at, unless they kept us

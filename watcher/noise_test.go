@@ -11,8 +11,8 @@ import (
 	"runtimegc/registry"
 )
 
-// Writes to what is nothing to us are taken in now and then, if they come all the time;
-// whatever else comes, and what is queued, at once.
+// Events about what is nothing to us are taken in now and then, if they come all the time;
+// all else, and what is queued, at once.
 func TestNoise(t *testing.T) {
 	dir := filepath.FromSlash("/data/runtime")
 	event := func(op fsnotify.Op, path string) fsnotify.Event {
@@ -28,12 +28,14 @@ func TestNoise(t *testing.T) {
 		{"a log, a line a millisecond", []fsnotify.Event{log}, time.Millisecond, true},
 		{"beside the root", []fsnotify.Event{above}, time.Millisecond, true},
 		{"many logs", []fsnotify.Event{log, event(fsnotify.Write, "b/out.log"), above}, time.Millisecond, true},
+		{"files come and go in a daemon dir", []fsnotify.Event{event(fsnotify.Create, "a/tmp1"), event(fsnotify.Remove, "a/tmp1")}, time.Millisecond, true},
+		{"files come and go beside the root", []fsnotify.Event{event(fsnotify.Create, "../tmp1"), event(fsnotify.Rename, "../tmp1")}, time.Millisecond, true},
 		{"a line now and then", []fsnotify.Event{log}, noisePause, false},
 		{"queued", []fsnotify.Event{log, above}, 0, false},
 		{"as fast as a queue is read", []fsnotify.Event{log, above}, noiseWait / 2, false},
 		{"sidecars", []fsnotify.Event{event(fsnotify.Write, "a/a.daemon.json")}, time.Millisecond, false},
 		{"pid files", []fsnotify.Event{event(fsnotify.Write, "a/daemon.pid")}, time.Millisecond, false},
-		{"spawns", []fsnotify.Event{event(fsnotify.Create, "a"), event(fsnotify.Create, "a/a"), event(fsnotify.Chmod, "a/a"), event(fsnotify.Remove, "a/a")}, time.Millisecond, false},
+		{"spawns", []fsnotify.Event{event(fsnotify.Create, "a"), event(fsnotify.Create, "a/a"), event(fsnotify.Chmod, "a/a"), event(fsnotify.Chmod, "../image"), event(fsnotify.Remove, "a/a"), event(fsnotify.Write, "a/a.exe")}, time.Millisecond, false},
 		{"the root", []fsnotify.Event{event(fsnotify.Write, "")}, time.Millisecond, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

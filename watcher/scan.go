@@ -73,7 +73,7 @@ func (s *session) scan(ctx context.Context) {
 			return
 		}
 		s.work(ctx)
-		s.readBatch(batch, func() { watch(i + 1) })
+		readEach(s.dir, batch, func() { watch(i + 1) }, s.take)
 	}
 	s.watches.scanned()
 	if !s.scanned {
@@ -85,10 +85,10 @@ func (s *session) scan(ctx context.Context) {
 	}
 }
 
-// readBatch is what read does for each of the names, which are watched, by as many
-// goroutines as there are processors: reading is what a scan takes its time for.
-// meanwhile is called while they read.
-func (s *session) readBatch(names []string, meanwhile func()) {
+// readEach reads the daemon dirs of those names, by as many goroutines as there are
+// processors: reading is what a scan takes its time for. It calls meanwhile while they
+// read, then take with each as it comes.
+func readEach(root string, names []string, meanwhile func(), take func(name string, e registry.Entry, err error)) {
 	type outcome struct {
 		name string
 		e    registry.Entry
@@ -99,7 +99,7 @@ func (s *session) readBatch(names []string, meanwhile func()) {
 	for range runtime.GOMAXPROCS(0) {
 		go func() { // until all names are read, and so all outcomes received
 			for i := next.Add(1) - 1; int(i) < len(names); i = next.Add(1) - 1 {
-				e, err := registry.Read(s.dir, names[i])
+				e, err := registry.Read(root, names[i])
 				outcomes <- outcome{names[i], e, err}
 			}
 		}()
@@ -107,7 +107,7 @@ func (s *session) readBatch(names []string, meanwhile func()) {
 	meanwhile()
 	for range names {
 		o := <-outcomes
-		s.take(o.name, o.e, o.err)
+		take(o.name, o.e, o.err)
 	}
 }
 
@@ -130,16 +130,25 @@ func Scan(ctx context.Context, root string, reg *registry.Registry) error {
 		return err
 	}
 	for len(names) > 0 && ctx.Err() == nil {
-		name := names[0]
-		names = names[1:]
-		switch e, err := registry.Read(root, name); {
-		case err == nil:
-			reg.Put(e)
-		case errors.Is(err, registry.ErrBusy):
+		var failed error
+		var busy []string
+		batch := names[:min(scanBatch, len(names))]
+		readEach(root, batch, func() {}, func(name string, e registry.Entry, err error) {
+			switch {
+			case err == nil:
+				reg.Put(e)
+			case errors.Is(err, registry.ErrBusy):
+				busy = append(busy, name)
+			case !errors.Is(err, fs.ErrNotExist):
+				failed = err
+			}
+		})
+		if failed != nil {
+			return failed
+		}
+		names = append(names[len(batch):], busy...)
+		if len(busy) > 0 {
 			time.Sleep(busyRetry)
-			names = append(names, name)
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
 		}
 	}
 	return ctx.Err()

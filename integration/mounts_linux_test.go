@@ -18,8 +18,12 @@ import (
 // directory: a root in service can only be detached.
 func unmount(t *testing.T, target string, locked bool) {
 	t.Helper()
-	err := unix.Unmount(target, 0)
-	if locked && err == unix.EBUSY {
+	var err error
+	eventually(t, "nothing is being read that is to be unmounted", func() bool {
+		err = unix.Unmount(target, 0)
+		return locked || err != unix.EBUSY
+	})
+	if err == unix.EBUSY {
 		err = unix.Unmount(target, unix.MNT_DETACH)
 	}
 	if err != nil {

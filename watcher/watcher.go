@@ -6,7 +6,8 @@
 // event can at worst cost a read.
 //
 // One goroutine drains fsnotify into a set of names, another works the set off; a
-// burst coalesces by itself, and the kernel's queue stays empty. The work is done in
+// burst coalesces by itself, and the kernel's queue stays empty. Only between events that
+// are nothing to us does the drain rest (see noisePause). The work is done in
 // sessions: a session is the time for which the root is one and the same directory,
 // or is missing. It ends when the root's identity changes or events were lost, and
 // [Watcher.Run] begins the next one with a new fsnotify instance and a new scan.

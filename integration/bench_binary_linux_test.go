@@ -124,15 +124,21 @@ func (w *quietWatch) count(word string) {
 	w.word, w.n = []byte(word), 0
 }
 
+// soFar returns how many lines were counted.
+func (w *quietWatch) soFar() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n
+}
+
 // counted waits until n lines were counted, and returns when the last was read.
 func (w *quietWatch) counted(n int) time.Time {
 	w.b.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		w.mu.Lock()
-		n, last := n-w.n, w.last
-		w.mu.Unlock()
-		if n <= 0 {
-			return last
+		if w.soFar() >= n {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.last
 		}
 	}
 	w.b.Fatalf("only %d of %d lines came", w.n, n)

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // One daemon by name is what the array of all has of it, and every question that is
@@ -258,7 +258,7 @@ func TestListWildName(t *testing.T) {
 		s.dead(name, stale)
 		o := run(t, "list", "--root", root, "--", name).must(t)
 		mustBePrintable(t, "list of one", o.stdout)
-		if !strings.HasPrefix(o.stdout, registry.Printable(name)+" is dead") {
+		if !strings.HasPrefix(o.stdout, daemondir.Printable(name)+" is dead") {
 			t.Errorf("%q:\n%s", name, o.stdout)
 		}
 	}

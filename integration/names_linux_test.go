@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // wildNames are names that a daemon may have: any bytes but '/' and NUL.
@@ -42,18 +42,18 @@ func TestWildNames(t *testing.T) {
 	}
 	for _, d := range daemons {
 		// Names as they are read differ by more than their escapes here.
-		if e := w.next("daemon.live", registry.Printable(d.name)); e.number("pid") != int64(d.pid) {
+		if e := w.next("daemon.live", daemondir.Printable(d.name)); e.number("pid") != int64(d.pid) {
 			t.Errorf("%q: want pid %d: %s", d.name, d.pid, e.line)
 		}
 	}
 	checkWildList(t, root, names)
 	for _, d := range daemons {
-		w.next("sidecar.refreshed", registry.Printable(d.name))
+		w.next("sidecar.refreshed", daemondir.Printable(d.name))
 		d.kill()
-		w.next("daemon.exited", registry.Printable(d.name))
+		w.next("daemon.exited", daemondir.Printable(d.name))
 	}
 	for _, d := range daemons {
-		e := w.next("daemon.removed", registry.Printable(d.name))
+		e := w.next("daemon.removed", daemondir.Printable(d.name))
 		for _, key := range []string{"daemon", "dir", "message"} {
 			text, _ := e.fields[key].(string)
 			if err := printable(text); err != nil {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // pollingCollector collects root as the original does: it reads everything at every
@@ -77,8 +77,8 @@ func (p *pollingCollector) visit(name string, now uint64, stats *pollingStats) {
 		return
 	}
 	// The original's parser is fast, and Go's is not: a pass must not look slower than it is.
-	said, problem := registry.ParseSidecar(text)
-	if problem != registry.ProblemNone {
+	said, problem := daemondir.ParseSidecar(text)
+	if problem != daemondir.ProblemNone {
 		p.unusable[name]++
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -95,17 +96,17 @@ func scan(t *testing.T, root string, lives func(pid int) bool) map[string]standi
 	for _, name := range fresh.Names() {
 		e, _ := fresh.Get(name)
 		var s standing
-		s.barred = e.Problem == registry.ProblemPermission
-		for file, needed := range map[string]uint32{"": 0o500, registry.SidecarName(name): 0o400, registry.PIDFileName: 0o400} {
+		s.barred = e.Problem == daemondir.ProblemPermission
+		for file, needed := range map[string]uint32{"": 0o500, daemondir.SidecarName(name): 0o400, daemondir.PIDFileName: 0o400} {
 			// The test may be root, whom no mode keeps out.
 			var st unix.Stat_t
 			err := unix.Lstat(filepath.Join(root, name, file), &st)
 			s.barred = s.barred || err == nil && st.Mode&needed != needed
 		}
-		if registry.Quarantined(name) || e.Sidecar == (registry.Stamp{}) && !s.barred {
+		if daemondir.Quarantined(name) || e.Sidecar == (daemondir.Stamp{}) && !s.barred {
 			continue
 		}
-		s.unproven = s.barred || e.Problem != registry.ProblemNone || !e.PID.Known
+		s.unproven = s.barred || e.Problem != daemondir.ProblemNone || !e.PID.Known
 		if !s.unproven && lives(int(e.PID.N)) {
 			s.pid = int(e.PID.N)
 		}
@@ -173,5 +174,5 @@ func daemonDirs(t *testing.T, root string) []string {
 		t.Fatal(err)
 	}
 	names := fresh.Names()
-	return slices.DeleteFunc(slices.Sorted(slices.Values(names)), registry.Quarantined)
+	return slices.DeleteFunc(slices.Sorted(slices.Values(names)), daemondir.Quarantined)
 }

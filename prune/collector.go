@@ -35,6 +35,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 const (
@@ -67,7 +68,7 @@ type Options struct {
 
 	// Refreshed, if not nil, is told of each sidecar that was refreshed, as it is now: the
 	// watcher need not read what we have just written.
-	Refreshed func(registry.Entry)
+	Refreshed func(daemondir.Entry)
 
 	// Swept, if not nil, is told of each sweep when it is over, Noticed of each daemon.live
 	// and daemon.exited that an event led to, and how long after that was taken in: by the
@@ -99,12 +100,12 @@ type Collector struct {
 	exits    *exits // nil: exits are found by the sweep
 	daemons  map[string]*daemon
 
-	unsettled map[string]unsettled      // sidecars that cannot be used and are yet to be said so
-	settle    *time.Timer               // runs while there are any
-	leftovers map[string]Reason         // quarantined dirs, and why, as was said, they stay
-	removed   map[string]registry.Entry // removed by us; the registry has yet to hear of it
-	removing  string                    // being removed: what becomes of it is known afterwards
-	refresher *refresher                // of the sweep under way, if it has refreshed any
+	unsettled map[string]unsettled       // sidecars that cannot be used and are yet to be said so
+	settle    *time.Timer                // runs while there are any
+	leftovers map[string]Reason          // quarantined dirs, and why, as was said, they stay
+	removed   map[string]daemondir.Entry // removed by us; the registry has yet to hear of it
+	removing  string                     // being removed: what becomes of it is known afterwards
+	refresher *refresher                 // of the sweep under way, if it has refreshed any
 
 	noticed time.Time // when the event was taken in that is being observed; zero: a look of our own
 	tally   tally
@@ -114,24 +115,24 @@ type Collector struct {
 // of it. There may be 100,000 of them.
 type daemon struct {
 	held      // its process, as of the last probe
-	dir       registry.FileID
-	spawnedAt registry.Timestamp // by which the process was verified
+	dir       daemondir.FileID
+	spawnedAt daemondir.Timestamp // by which the process was verified
 
 	// nextLook is from when on, in ms since the epoch, a sweep has to look at the dir again.
 	nextLook uint64
 	invalid  bool // no usable sidecar
 
-	added   bool         // daemon.added was said
-	live    bool         // daemon.live was said, daemon.exited not yet
-	lastPID registry.PID // of the last daemon.live
-	odd     *oddities    // nil of most
+	added   bool          // daemon.added was said
+	live    bool          // daemon.live was said, daemon.exited not yet
+	lastPID daemondir.PID // of the last daemon.live
+	odd     *oddities     // nil of most
 }
 
 // oddities are what was said of a dir that is not as it should be.
 type oddities struct {
-	invalid registry.Stamp // the sidecar of the last sidecar.invalid
-	kept    Reason         // of the last daemon.kept
-	refused string         // the error of the last refresh that failed
+	invalid daemondir.Stamp // the sidecar of the last sidecar.invalid
+	kept    Reason          // of the last daemon.kept
+	refused string          // the error of the last refresh that failed
 }
 
 // exit is the end of a daemon's process, and when it was announced.
@@ -184,7 +185,7 @@ func New(opts Options) (*Collector, error) {
 		unsettled: make(map[string]unsettled),
 		settle:    time.NewTimer(settleDelay),
 		leftovers: make(map[string]Reason),
-		removed:   make(map[string]registry.Entry),
+		removed:   make(map[string]daemondir.Entry),
 	}
 	c.settle.Stop()
 	return c, nil
@@ -298,7 +299,7 @@ func (c *Collector) observe(name string, why occasion) {
 	}
 	e, ok := c.opts.Registry.Get(name)
 	d := c.daemons[name]
-	if d != nil && (!ok || e.Dir != d.dir && e.Dir != (registry.FileID{})) {
+	if d != nil && (!ok || e.Dir != d.dir && e.Dir != (daemondir.FileID{})) {
 		if d.added {
 			c.log(c.opts.Log.Info(), "daemon.gone", name).Msg("daemon dir was removed by somebody else")
 		}
@@ -314,7 +315,7 @@ func (c *Collector) observe(name string, why occasion) {
 	if !ok {
 		return
 	}
-	if registry.Quarantined(name) {
+	if daemondir.Quarantined(name) {
 		if _, known := c.leftovers[name]; !known {
 			c.leftovers[name] = ""
 		}
@@ -324,13 +325,13 @@ func (c *Collector) observe(name string, why occasion) {
 		d = &daemon{held: nobody, dir: e.Dir}
 		c.daemons[name] = d
 	}
-	if e.Sidecar != (registry.Stamp{}) && !d.added {
+	if e.Sidecar != (daemondir.Stamp{}) && !d.added {
 		d.added = true
 		c.log(c.opts.Log.Info(), "daemon.added", name).Msg("daemon dir found")
 	}
 	c.check(name, d, e, why)
 	switch e.Problem {
-	case registry.ProblemNone, registry.ProblemNoSidecar:
+	case daemondir.ProblemNone, daemondir.ProblemNoSidecar:
 		delete(c.unsettled, name)
 	default:
 		mark := invalidMark(e)
@@ -346,15 +347,15 @@ func (c *Collector) observe(name string, why occasion) {
 
 // unsettled is a sidecar that cannot be used: which, and since when it is this one.
 type unsettled struct {
-	mark  registry.Stamp
+	mark  daemondir.Stamp
 	since time.Time
 }
 
 // invalidMark is what makes one invalid sidecar another: its file, or without one (a
 // dir that may not be read) the problem.
-func invalidMark(e registry.Entry) registry.Stamp {
-	if e.Sidecar == (registry.Stamp{}) {
-		return registry.Stamp{Size: -1 - int64(e.Problem)}
+func invalidMark(e daemondir.Entry) daemondir.Stamp {
+	if e.Sidecar == (daemondir.Stamp{}) {
+		return daemondir.Stamp{Size: -1 - int64(e.Problem)}
 	}
 	return e.Sidecar
 }
@@ -366,7 +367,7 @@ func (c *Collector) sayInvalid(all bool) {
 	for name, u := range c.unsettled {
 		e, ok := c.opts.Registry.Get(name)
 		d := c.daemons[name]
-		if !ok || d == nil || e.Problem == registry.ProblemNone || e.Problem == registry.ProblemNoSidecar {
+		if !ok || d == nil || e.Problem == daemondir.ProblemNone || e.Problem == daemondir.ProblemNoSidecar {
 			delete(c.unsettled, name)
 			continue
 		}
@@ -388,9 +389,9 @@ func (c *Collector) sayInvalid(all bool) {
 }
 
 // check makes sure that d says whether the daemon of e lives, and logs what is new.
-func (c *Collector) check(name string, d *daemon, e registry.Entry, why occasion) {
+func (c *Collector) check(name string, d *daemon, e daemondir.Entry, why occasion) {
 	was := d.state()
-	d.invalid = e.Problem != registry.ProblemNone
+	d.invalid = e.Problem != daemondir.ProblemNone
 	defer func() {
 		c.tally.move(was, d.state())
 		d.nextLook = nextLook(e, d.Liveness, c.opts.StaleAfter)
@@ -438,7 +439,7 @@ func (c *Collector) check(name string, d *daemon, e registry.Entry, why occasion
 
 // sayLife says a birth or an exit, if d, which was just looked at, tells of one; pid is
 // whom it was about.
-func (c *Collector) sayLife(name string, d *daemon, e registry.Entry, pid registry.PID) {
+func (c *Collector) sayLife(name string, d *daemon, e daemondir.Entry, pid daemondir.PID) {
 	switch {
 	case d.State == Alive && !(d.live && d.lastPID == pid):
 		line := c.log(c.opts.Log.Info(), "daemon.live", name).Uint32("pid", pid.N)
@@ -499,11 +500,11 @@ func (c *Collector) path(name string) string { return filepath.Join(c.root, name
 
 // log begins a line about one daemon.
 func (c *Collector) log(line *zerolog.Event, event, name string) *zerolog.Event {
-	return line.Str("event", event).Str("daemon", registry.Printable(name)).
-		Str("dir", registry.Printable(c.path(name)))
+	return line.Str("event", event).Str("daemon", daemondir.Printable(name)).
+		Str("dir", daemondir.Printable(c.path(name)))
 }
 
-func withMS(line *zerolog.Event, key string, t registry.Timestamp) *zerolog.Event {
+func withMS(line *zerolog.Event, key string, t daemondir.Timestamp) *zerolog.Event {
 	if t.Known {
 		line = line.Uint64(key, t.MS)
 	}

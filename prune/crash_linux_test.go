@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // crashVar makes the test binary remove the dir "a" of the root it names, and be killed
@@ -33,7 +34,7 @@ func TestCrashHelper(t *testing.T) {
 			select {}
 		}
 	}
-	e, err := registry.Read(root, "a")
+	e, err := daemondir.Read(root, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +129,7 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		hidden, _ := filepath.Glob(filepath.Join(b.root, registry.QuarantinePrefix+"*"))
+		hidden, _ := filepath.Glob(filepath.Join(b.root, daemondir.QuarantinePrefix+"*"))
 		for _, path := range hidden {
 			halfDone[path] = true
 		}
@@ -145,7 +146,7 @@ func TestKilledAtRandom(t *testing.T) {
 				t.Errorf("a live daemon lost %s", file)
 			}
 		}
-		if e := d.entry(); e.Problem != registry.ProblemNone {
+		if e := d.entry(); e.Problem != daemondir.ProblemNone {
 			t.Errorf("a live daemon's sidecar was damaged: %s", e.Problem)
 		}
 	}
@@ -158,7 +159,7 @@ func sweepForEver(root string) {
 		reg := registry.New()
 		entries, _ := os.ReadDir(root)
 		for _, entry := range entries {
-			if e, err := registry.Read(root, entry.Name()); err == nil {
+			if e, err := daemondir.Read(root, entry.Name()); err == nil {
 				reg.Put(e)
 			}
 		}

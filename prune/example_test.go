@@ -13,6 +13,7 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -29,7 +30,7 @@ func demoRoot() string {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			panic(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, registry.SidecarName(name)), []byte(sidecar), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, daemondir.SidecarName(name)), []byte(sidecar), 0o644); err != nil {
 			panic(err)
 		}
 	}

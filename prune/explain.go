@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A Question is one of those that decide what becomes of a daemon dir.
@@ -69,7 +69,7 @@ func (c *Collector) Explain(name string) (Explanation, bool) {
 	now := c.now()
 	var l Liveness
 	checks := []Check{c.explainSidecar(e, now)}
-	if e.Problem == registry.ProblemNone {
+	if e.Problem == daemondir.ProblemNone {
 		f, fd := c.gather(e, e.PID, c.path(name), nil)
 		(&held{fd: fd}).release()
 		l = classify(f, e.SpawnedAt, now)
@@ -96,7 +96,7 @@ func (c *Collector) Explain(name string) (Explanation, bool) {
 // daemon would be dead.
 var were = Liveness{State: Dead, Reason: Exited}
 
-func (c *Collector) explainSidecar(e registry.Entry, now time.Time) Check {
+func (c *Collector) explainSidecar(e daemondir.Entry, now time.Time) Check {
 	v := Judge(e, were, now, c.opts.StaleAfter, false)
 	if v.State == Invalid {
 		return Check{AskSidecar, Answer(v.State), v.Reason, v.Reason.Words()}
@@ -104,17 +104,17 @@ func (c *Collector) explainSidecar(e registry.Entry, now time.Time) Check {
 	return Check{AskSidecar, Passed, "", "it is a JSON object"}
 }
 
-func (c *Collector) explainProtected(e registry.Entry, now time.Time) Check {
+func (c *Collector) explainProtected(e daemondir.Entry, now time.Time) Check {
 	pattern := c.protects.first(e.Name)
-	e.Problem = registry.ProblemNone
+	e.Problem = daemondir.ProblemNone
 	if v := Judge(e, were, now, c.opts.StaleAfter, pattern != ""); v.Reason == Protected {
 		return Check{AskProtected, Kept, v.Reason, fmt.Sprintf("pattern %q matches its name", pattern)}
 	}
 	return Check{AskProtected, Passed, "", "no pattern matches its name"}
 }
 
-func (c *Collector) explainLastSeen(e registry.Entry, now time.Time) Check {
-	if e.Problem != registry.ProblemNone {
+func (c *Collector) explainLastSeen(e daemondir.Entry, now time.Time) Check {
+	if e.Problem != daemondir.ProblemNone {
 		return Check{AskLastSeen, Skipped, "", "nothing says when it was alive"}
 	}
 	v := Judge(e, were, now, c.opts.StaleAfter, false)
@@ -151,7 +151,7 @@ func span(ms uint64) string {
 }
 
 // explainLiveness asks all the questions about the process of that pid.
-func explainLiveness(ev evidence, pid registry.PID) []Check {
+func explainLiveness(ev evidence, pid daemondir.PID) []Check {
 	var checks []Check
 	settled := false
 	for _, q := range questions {
@@ -169,7 +169,7 @@ func explainLiveness(ev evidence, pid registry.PID) []Check {
 }
 
 // say words what is known of one question about a process; it decides nothing.
-func (e *evidence) say(q Question, pid registry.PID) string {
+func (e *evidence) say(q Question, pid daemondir.PID) string {
 	described := e.exists && !e.zombie && !e.thread
 	switch q {
 	case AskPIDFile:
@@ -233,7 +233,7 @@ func (e *evidence) say(q Question, pid registry.PID) string {
 
 // explain asks all that a removal of e would; the last look only if the dir is due,
 // because it is the judge's answer once more.
-func (m *remover) explain(e registry.Entry, due bool) []Check {
+func (m *remover) explain(e daemondir.Entry, due bool) []Check {
 	a := &attempt{e: e}
 	defer a.close()
 	var checks []Check
@@ -281,10 +281,10 @@ var nothingFound = map[Question]string{
 
 // foresee makes row say what removing e would come to, if the judge wants that, or if
 // it is what an interrupted removal left.
-func (m *remover) foresee(row *Row, e registry.Entry) {
+func (m *remover) foresee(row *Row, e daemondir.Entry) {
 	var r removal
 	switch {
-	case registry.Quarantined(e.Name):
+	case daemondir.Quarantined(e.Name):
 		row.Decision, row.Reason = Remove, Leftover
 		r = m.finish(e.Name)
 	case row.Decision == Remove:

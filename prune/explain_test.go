@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // Whatever is known of a process, the first answer that settles something is what
@@ -26,16 +26,16 @@ func TestExplainedLivenessIsTheJudges(t *testing.T) {
 	seen := make(map[string]bool)
 	for i := range 1 << 6 {
 		bit := func(n int) bool { return bools[i>>n&1] }
-		for _, start := range []registry.Timestamp{{}, registry.At(spawned), registry.At(spawned + 9999), registry.At(1000)} {
+		for _, start := range []daemondir.Timestamp{{}, daemondir.At(spawned), daemondir.At(spawned + 9999), daemondir.At(1000)} {
 			for _, exe := range []whereabouts{exeUnknown, exeInside, exeElsewhere} {
-				for _, spawnedAt := range []registry.Timestamp{{}, registry.At(spawned)} {
+				for _, spawnedAt := range []daemondir.Timestamp{{}, daemondir.At(spawned)} {
 					f := facts{noPID: bit(0), exists: bit(1), zombie: bit(2), thread: bit(3), stepped: bit(4), start: start, exe: exe}
 					if bit(5) {
 						f.err = errors.New("not to be asked")
 					}
 					l := classify(f, spawnedAt, now)
 					var settled []Check
-					for _, c := range explainLiveness(newEvidence(f, spawnedAt, now), registry.PID{N: 7, Known: true}) {
+					for _, c := range explainLiveness(newEvidence(f, spawnedAt, now), daemondir.PID{N: 7, Known: true}) {
 						if c.Answer != Passed && c.Answer != Skipped {
 							settled = append(settled, c)
 						}
@@ -141,7 +141,7 @@ func TestExplain(t *testing.T) {
 func TestExplainWhatHasChanged(t *testing.T) {
 	b := newBench(t, Options{})
 	d := newDead(t, b.root, "a", 2*time.Hour)
-	if d.entry().Dir == (registry.FileID{}) {
+	if d.entry().Dir == (daemondir.FileID{}) {
 		t.Skip("directories have no identity on this system")
 	}
 	b.scan()
@@ -185,7 +185,7 @@ func TestEveryReasonHasWords(t *testing.T) {
 		}
 		return true
 	})
-	for p := registry.ProblemPermission; p <= registry.ProblemIO; p++ {
+	for p := daemondir.ProblemPermission; p <= daemondir.ProblemIO; p++ {
 		reasons = append(reasons, Reason(p.String()))
 	}
 	if len(reasons) < 25 {

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 const hidepidVar = "RUNTIMEGC_TEST_HIDEPID"
@@ -47,7 +47,7 @@ func TestProbeUnderHidepid(t *testing.T) {
 			unix.Close(fd)
 		}
 		for how, f := range map[string]facts{"with a pidfd": f, "by number": inspectByNumber(uint32(n), nil, nowhere)} {
-			if l := classify(f, registry.At(1), time.Now()); l.State != Unknown {
+			if l := classify(f, daemondir.At(1), time.Now()); l.State != Unknown {
 				t.Errorf("%s: %+v, want unknown", how, l)
 			}
 		}

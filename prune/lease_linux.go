@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // A lease (fcntl(2), "Leases") on a sidecar says that nobody else has it open, and
@@ -20,7 +20,7 @@ import (
 // runtime.
 //
 // While we hold one, nobody else in this process may wait for the same file: opens
-// there are O_NONBLOCK and get registry.ErrBusy.
+// there are O_NONBLOCK and get daemondir.ErrBusy.
 
 var (
 	// errOpenElsewhere: somebody has the sidecar open, so there is no lease now.
@@ -31,7 +31,7 @@ var (
 
 // takeLease takes a write lease on f until it is closed. The errors are
 // errOpenElsewhere and errNoLeases.
-func takeLease(f *registry.File) error {
+func takeLease(f *daemondir.File) error {
 	_, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_SETLEASE, unix.F_WRLCK)
 	switch err {
 	case nil:
@@ -44,14 +44,14 @@ func takeLease(f *registry.File) error {
 }
 
 // leaseHeld says whether the lease on f stands, with nobody waiting for its end.
-func leaseHeld(f *registry.File) bool {
+func leaseHeld(f *daemondir.File) bool {
 	kind, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_GETLEASE, 0)
 	return err == nil && kind == unix.F_WRLCK
 }
 
 // patch writes tail at offset of f, over text, which is all of f. It loses nothing: if
 // the write comes back short (a full disk), the bytes it replaced are put back.
-func patch(f *registry.File, text, tail []byte, offset int) error {
+func patch(f *daemondir.File, text, tail []byte, offset int) error {
 	fd := f.Fd()
 	if grown := offset + len(tail) - len(text); grown > 0 {
 		// The room for the new bytes first, without changing the size. Not every file system

@@ -5,7 +5,7 @@ package prune
 import (
 	"errors"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 var (
@@ -13,9 +13,9 @@ var (
 	errNoLeases      = errors.New("no leases on this system")
 )
 
-func takeLease(*registry.File) error { return errNoLeases }
+func takeLease(*daemondir.File) error { return errNoLeases }
 
-func leaseHeld(*registry.File) bool { return false }
+func leaseHeld(*daemondir.File) bool { return false }
 
 // patch is only called under a lease.
-func patch(*registry.File, []byte, []byte, int) error { return errNoLeases }
+func patch(*daemondir.File, []byte, []byte, int) error { return errNoLeases }

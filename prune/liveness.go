@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shirou/gopsutil/v3/process"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/shirou/gopsutil/v3/process"
 )
 
 const (
@@ -36,7 +36,7 @@ type facts struct {
 	zombie  bool
 	thread  bool  // the pid is a thread's, not a process's
 	err     error // why exists, zombie or thread could not be told
-	start   registry.Timestamp
+	start   daemondir.Timestamp
 	exe     whereabouts
 	problem error // why start or exe is not known
 	settled bool  // start settles it: exe and stepped were not asked for
@@ -55,11 +55,11 @@ const (
 // evidence is what a liveness is judged by.
 type evidence struct {
 	facts
-	spawnedAt registry.Timestamp
-	startedAt registry.Timestamp // start, if it is plausible at that time
+	spawnedAt daemondir.Timestamp
+	startedAt daemondir.Timestamp // start, if it is plausible at that time
 }
 
-func newEvidence(f facts, spawnedAt registry.Timestamp, now time.Time) evidence {
+func newEvidence(f facts, spawnedAt daemondir.Timestamp, now time.Time) evidence {
 	e := evidence{facts: f, spawnedAt: spawnedAt}
 	if f.start.Known && f.start.MS >= earliestStart && f.start.MS <= unixMS(now.Add(startTolerance)) {
 		e.startedAt = f.start
@@ -127,7 +127,7 @@ var questions = [...]struct {
 }
 
 // classify turns facts into a liveness. It is pure; now bounds a plausible start.
-func classify(f facts, spawnedAt registry.Timestamp, now time.Time) Liveness {
+func classify(f facts, spawnedAt daemondir.Timestamp, now time.Time) Liveness {
 	e := newEvidence(f, spawnedAt, now)
 	for _, q := range questions {
 		switch state, reason := q.ask(&e); state {
@@ -163,7 +163,7 @@ func (e *evidence) startMatches() bool {
 	return !e.spawnedAt.Known || e.startedAt.Known && near(e.startedAt, e.spawnedAt)
 }
 
-func near(a, b registry.Timestamp) bool {
+func near(a, b daemondir.Timestamp) bool {
 	return max(a.MS, b.MS)-min(a.MS, b.MS) <= uint64(startTolerance.Milliseconds())
 }
 
@@ -172,7 +172,7 @@ func near(a, b registry.Timestamp) bool {
 // until it says that the process has exited.
 type held struct {
 	Liveness
-	pid registry.PID
+	pid daemondir.PID
 	fd  int // pidfd, or -1
 }
 
@@ -185,8 +185,8 @@ type prober struct {
 }
 
 // probe finds out whether pid is the live process of the daemon dir e, at path dir.
-func (p prober) probe(e registry.Entry, pid registry.PID, dir string) held {
-	f, fd := p.gather(e, pid, dir, func(start registry.Timestamp) bool {
+func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) held {
+	f, fd := p.gather(e, pid, dir, func(start daemondir.Timestamp) bool {
 		evidence := newEvidence(facts{start: start}, e.SpawnedAt, p.now())
 		return evidence.startMatches()
 	})
@@ -199,7 +199,7 @@ func (p prober) probe(e registry.Entry, pid registry.PID, dir string) held {
 
 // gather collects the facts for probe, and a pidfd, or -1. What settles says of the start
 // may make the rest unnecessary; nil: all is asked.
-func (p prober) gather(e registry.Entry, pid registry.PID, dir string, settles func(registry.Timestamp) bool) (facts, int) {
+func (p prober) gather(e daemondir.Entry, pid daemondir.PID, dir string, settles func(daemondir.Timestamp) bool) (facts, int) {
 	switch {
 	case !pid.Known:
 		return facts{noPID: true}, -1
@@ -212,13 +212,13 @@ func (p prober) gather(e registry.Entry, pid registry.PID, dir string, settles f
 }
 
 // describe fills in start and, unless that settles it, exe of the process pid.
-func (f *facts) describe(pid uint32, settles func(registry.Timestamp) bool, locate func(exe string) whereabouts) {
+func (f *facts) describe(pid uint32, settles func(daemondir.Timestamp) bool, locate func(exe string) whereabouts) {
 	// Not process.NewProcess: it asks for existence by os.FindProcess, which leaves a pidfd
 	// open until the next garbage collection, and swallows the error of CreateTime.
 	p := &process.Process{Pid: int32(pid)}
 	start, startErr := startOf(p)
 	if startErr == nil && start >= 0 {
-		f.start = registry.At(uint64(start))
+		f.start = daemondir.At(uint64(start))
 	}
 	if f.settled = settles != nil && settles(f.start); f.settled {
 		f.problem = startErr
@@ -239,7 +239,7 @@ func (f *facts) describe(pid uint32, settles func(registry.Timestamp) bool, loca
 // locate says where exe lies with respect to the daemon dir dir, whose identity is id.
 // The kernel shows an executable whose link is gone as "<path> (deleted)"; its
 // directory is still to be read off.
-func locate(exe, dir string, id registry.FileID) whereabouts {
+func locate(exe, dir string, id daemondir.FileID) whereabouts {
 	if strings.HasPrefix(exe, dir+string(filepath.Separator)) {
 		return exeInside
 	}
@@ -247,7 +247,7 @@ func locate(exe, dir string, id registry.FileID) whereabouts {
 	switch {
 	case err != nil:
 		return exeUnknown // another mount namespace's path, for instance
-	case id != (registry.FileID{}) && registry.Identify(info) == id:
+	case id != (daemondir.FileID{}) && daemondir.Identify(info) == id:
 		return exeInside
 	}
 	return exeElsewhere

@@ -11,16 +11,16 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"runtimegc/registry/daemondir"
+
 	"github.com/shirou/gopsutil/v3/process"
 	"golang.org/x/sys/unix"
-
-	"runtimegc/registry"
 )
 
 // inspect gathers the facts about pid. The pidfd comes first and pins the identity:
 // if it says "alive" when all else is known, all else was of this process. It is -1 when
 // none could be had (before Linux 5.3, a seccomp filter, out of descriptors).
-func inspect(pid uint32, settles func(registry.Timestamp) bool, locate func(exe string) whereabouts) (facts, int) {
+func inspect(pid uint32, settles func(daemondir.Timestamp) bool, locate func(exe string) whereabouts) (facts, int) {
 	fd, err := pidfdOpen(int(pid))
 	switch {
 	case err == nil:
@@ -42,7 +42,7 @@ func inspect(pid uint32, settles func(registry.Timestamp) bool, locate func(exe 
 }
 
 // inspectByNumber is inspect without a pidfd.
-func inspectByNumber(pid uint32, settles func(registry.Timestamp) bool, locate func(exe string) whereabouts) facts {
+func inspectByNumber(pid uint32, settles func(daemondir.Timestamp) bool, locate func(exe string) whereabouts) facts {
 	switch err := unix.Kill(int(pid), 0); err {
 	case nil, unix.EPERM:
 	case unix.ESRCH:

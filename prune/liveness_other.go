@@ -5,14 +5,14 @@ package prune
 import (
 	"fmt"
 
-	"github.com/shirou/gopsutil/v3/process"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/shirou/gopsutil/v3/process"
 )
 
 // inspect gathers the facts about pid. There is no pidfd here, so a pid that is reused
 // between two of the questions is told by its start time only.
-func inspect(pid uint32, settles func(registry.Timestamp) bool, locate func(exe string) whereabouts) (facts, int) {
+func inspect(pid uint32, settles func(daemondir.Timestamp) bool, locate func(exe string) whereabouts) (facts, int) {
 	exists, err := process.PidExists(int32(pid))
 	if err != nil {
 		return facts{err: fmt.Errorf("probing pid %d: %w", pid, err)}, -1

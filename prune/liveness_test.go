@@ -8,17 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 func TestClassify(t *testing.T) {
 	const spawned = 1_700_000_000_000
 	now := time.UnixMilli(spawned + 1_000_000)
-	at := registry.At
+	at := daemondir.At
 	for _, row := range []struct {
 		rule    string
 		f       facts
-		spawned registry.Timestamp
+		spawned daemondir.Timestamp
 		state   State
 		reason  Reason
 	}{
@@ -36,7 +36,7 @@ func TestClassify(t *testing.T) {
 		{"start unreadable, exe inside", facts{exists: true, exe: exeInside}, at(spawned), Alive, Running},
 		{"start unreadable, exe elsewhere", facts{exists: true, exe: exeElsewhere}, at(spawned), Unknown, UnknownLiveness},
 		{"all unreadable: hidepid", facts{exists: true, problem: os.ErrPermission}, at(spawned), Unknown, UnknownLiveness},
-		{"no spawned_at: any process will do, as in the original", facts{exists: true, start: at(spawned + 9999), exe: exeElsewhere}, registry.Timestamp{}, Alive, Running},
+		{"no spawned_at: any process will do, as in the original", facts{exists: true, start: at(spawned + 9999), exe: exeElsewhere}, daemondir.Timestamp{}, Alive, Running},
 		{"start in 1970: uptime unreadable", facts{exists: true, start: at(1000), exe: exeElsewhere}, at(spawned), Unknown, UnknownLiveness},
 		{"start in 1970 matches a spawned_at in 1970: still no start", facts{exists: true, start: at(1000), exe: exeElsewhere}, at(1000), Unknown, UnknownLiveness},
 		{"start in the future: a container's uptime", facts{exists: true, start: at(spawned + 2_000_000), exe: exeElsewhere}, at(spawned), Unknown, UnknownLiveness},
@@ -79,7 +79,7 @@ func TestLocate(t *testing.T) {
 		{"in a directory that is not there: another mount namespace's", "/no/such/dir/a", d.path(), exeUnknown},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			if row.dir != d.path() && id == (registry.FileID{}) {
+			if row.dir != d.path() && id == (daemondir.FileID{}) {
 				t.Skip("directories have no identity on this system")
 			}
 			if got := locate(row.exe, row.dir, id); got != row.want {

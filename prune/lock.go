@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // Lock makes this process the only collector of root: it takes a flock(2) on the root
@@ -23,9 +23,9 @@ func Lock(root string) (release func(), err error) {
 		}
 		dir.Close()
 		if holder != "" {
-			return nil, fmt.Errorf("root %q is served by another collector: %s", registry.Printable(root), holder)
+			return nil, fmt.Errorf("root %q is served by another collector: %s", daemondir.Printable(root), holder)
 		}
-		return nil, fmt.Errorf("locking root %q: %w", registry.Printable(root), err)
+		return nil, fmt.Errorf("locking root %q: %w", daemondir.Printable(root), err)
 	}
 	return func() { dir.Close() }, nil
 }

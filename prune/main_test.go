@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // trampolineVar makes the test binary be a daemon: it waits to be killed.
@@ -41,7 +42,7 @@ type daemonDir struct {
 
 func (d daemonDir) path() string    { return filepath.Join(d.root, d.name) }
 func (d daemonDir) sidecar() string { return filepath.Join(d.path(), d.name+".daemon.json") }
-func (d daemonDir) pidFile() string { return filepath.Join(d.path(), registry.PIDFileName) }
+func (d daemonDir) pidFile() string { return filepath.Join(d.path(), daemondir.PIDFileName) }
 
 // newDir makes a daemon dir with that sidecar and, unless it is empty, pid file.
 func newDir(t *testing.T, root, name, sidecar, pid string) daemonDir {
@@ -127,12 +128,12 @@ func (d daemonDir) exists() bool {
 	return err == nil
 }
 
-func (d daemonDir) entry() registry.Entry {
+func (d daemonDir) entry() daemondir.Entry {
 	d.t.Helper()
-	e, err := registry.Read(d.root, d.name)
+	e, err := daemondir.Read(d.root, d.name)
 	// A child that this test forks has our leased files for a moment, until its exec.
-	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, registry.ErrBusy) && time.Now().Before(deadline); {
-		e, err = registry.Read(d.root, d.name)
+	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, daemondir.ErrBusy) && time.Now().Before(deadline); {
+		e, err = daemondir.Read(d.root, d.name)
 	}
 	if err != nil {
 		d.t.Fatal(err)
@@ -141,7 +142,7 @@ func (d daemonDir) entry() registry.Entry {
 }
 
 // refresh refreshes one sidecar as a sweep does.
-func refresh(root string, e registry.Entry, ms uint64) (wrote bool, err error) {
+func refresh(root string, e daemondir.Entry, ms uint64) (wrote bool, err error) {
 	r, err := newRefresher(root)
 	if err != nil {
 		return false, err
@@ -188,7 +189,7 @@ func (b *bench) scan() {
 	}
 	seen := make(map[string]bool)
 	for _, entry := range onDisk {
-		if e, err := registry.Read(b.root, entry.Name()); err == nil {
+		if e, err := daemondir.Read(b.root, entry.Name()); err == nil {
 			b.reg.Put(e)
 			seen[e.Name] = true
 		}

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A State is what is known of a daemon.
@@ -31,7 +31,7 @@ const (
 )
 
 // A Reason is the code of why, as it stands in logs and tables. An invalid dir has the
-// code of its [registry.Problem] instead.
+// code of its [daemondir.Problem] instead.
 type Reason string
 
 // Reasons for a state. A dead daemon that may go is removed for one of these.
@@ -65,7 +65,7 @@ const (
 type Liveness struct {
 	State     State  // Alive, Dead or Unknown
 	Reason    Reason // Running, Exited, Zombie, PIDReused, NoPID or UnknownLiveness
-	StartedAt registry.Timestamp
+	StartedAt daemondir.Timestamp
 	Err       error // Unknown: what could not be found out
 }
 
@@ -74,7 +74,7 @@ type Verdict struct {
 	State    State
 	Decision Decision
 	Reason   Reason
-	StaleAt  registry.Timestamp // from when on it may be removed, were it dead
+	StaleAt  daemondir.Timestamp // from when on it may be removed, were it dead
 }
 
 // Judge decides what is to become of a daemon dir at the time now. It implements the
@@ -82,8 +82,8 @@ type Verdict struct {
 // with three differences: liveness may be unknown, and then the dir is kept; a dir that
 // is protected is never removed, but refreshed while its daemon lives; and staleness is
 // reckoned in whole milliseconds throughout.
-func Judge(e registry.Entry, l Liveness, now time.Time, staleAfter time.Duration, protected bool) Verdict {
-	if e.Problem != registry.ProblemNone {
+func Judge(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duration, protected bool) Verdict {
+	if e.Problem != daemondir.ProblemNone {
 		return Verdict{State: Invalid, Decision: Keep, Reason: Reason(e.Problem.String())}
 	}
 	v := Verdict{State: l.State, Decision: Keep, Reason: l.Reason, StaleAt: staleAt(e.LastSeen, staleAfter)}
@@ -107,9 +107,9 @@ func Judge(e registry.Entry, l Liveness, now time.Time, staleAfter time.Duration
 // nextLook returns from when on, in ms since the epoch, Judge may decide otherwise than
 // now though neither entry nor liveness changes, or the liveness must be probed again: a
 // sweep passes over the dir until then.
-func nextLook(e registry.Entry, l Liveness, staleAfter time.Duration) uint64 {
+func nextLook(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint64 {
 	switch stale := staleAt(e.LastSeen, staleAfter); {
-	case e.Problem != registry.ProblemNone && l.State != Alive && l.State != Unknown:
+	case e.Problem != daemondir.ProblemNone && l.State != Alive && l.State != Unknown:
 		return math.MaxUint64
 	case l.State != Dead:
 		return 0
@@ -122,15 +122,15 @@ func nextLook(e registry.Entry, l Liveness, staleAfter time.Duration) uint64 {
 
 // staleAt returns lastSeen + staleAfter; the sum saturates, as the original's
 // difference does.
-func staleAt(lastSeen registry.Timestamp, staleAfter time.Duration) registry.Timestamp {
+func staleAt(lastSeen daemondir.Timestamp, staleAfter time.Duration) daemondir.Timestamp {
 	if !lastSeen.Known {
-		return registry.Timestamp{}
+		return daemondir.Timestamp{}
 	}
 	after := uint64(staleAfter.Milliseconds())
 	if lastSeen.MS > math.MaxUint64-after {
-		return registry.At(math.MaxUint64)
+		return daemondir.At(math.MaxUint64)
 	}
-	return registry.At(lastSeen.MS + after)
+	return daemondir.At(lastSeen.MS + after)
 }
 
 // unixMS returns t in milliseconds since the Unix epoch; before it, 0, as in the

@@ -5,24 +5,24 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 func TestJudge(t *testing.T) {
 	const hour = 3_600_000
 	now := time.UnixMilli(10 * hour)
-	seen := func(ms uint64) registry.Entry { return registry.Entry{LastSeen: registry.At(ms)} }
+	seen := func(ms uint64) daemondir.Entry { return daemondir.Entry{LastSeen: daemondir.At(ms)} }
 	dead := Liveness{State: Dead, Reason: Exited}
 	for _, row := range []struct {
 		rule   string
-		e      registry.Entry
+		e      daemondir.Entry
 		l      Liveness
 		now    time.Time
 		want   Decision
 		reason Reason
 	}{
 		{"alive is refreshed", seen(0), Liveness{State: Alive, Reason: Running}, now, Refresh, Running},
-		{"alive without a timestamp is refreshed", registry.Entry{}, Liveness{State: Alive, Reason: Running}, now, Refresh, Running},
+		{"alive without a timestamp is refreshed", daemondir.Entry{}, Liveness{State: Alive, Reason: Running}, now, Refresh, Running},
 		{"dead and stale is removed for why it is dead", seen(hour), dead, now, Remove, Exited},
 		{"dead and stale, a zombie", seen(hour), Liveness{State: Dead, Reason: Zombie}, now, Remove, Zombie},
 		{"one ms short of stale is kept", seen(9*hour + 1), dead, now, Keep, NotStale},
@@ -31,11 +31,11 @@ func TestJudge(t *testing.T) {
 		{"seen at the end of time is not stale", seen(math.MaxUint64), dead, now, Keep, NotStale},
 		{"seen at the epoch is stale", seen(0), dead, now, Remove, Exited},
 		{"a clock before the epoch counts as the epoch", seen(0), dead, time.UnixMilli(-1), Keep, NotStale},
-		{"dead without a timestamp is kept", registry.Entry{}, dead, now, Keep, NoTimestamp},
+		{"dead without a timestamp is kept", daemondir.Entry{}, dead, now, Keep, NoTimestamp},
 		{"unknown is kept however stale", seen(0), Liveness{State: Unknown, Reason: UnknownLiveness}, now, Keep, UnknownLiveness},
 		{"no usable sidecar is nobody's to judge, dead and stale or not",
-			registry.Entry{Problem: registry.ProblemNotJSON, LastSeen: registry.At(0)}, dead, now, Keep, "sidecar_not_json"},
-		{"no sidecar at all", registry.Entry{Problem: registry.ProblemNoSidecar}, dead, now, Keep, NotADaemonDir},
+			daemondir.Entry{Problem: daemondir.ProblemNotJSON, LastSeen: daemondir.At(0)}, dead, now, Keep, "sidecar_not_json"},
+		{"no sidecar at all", daemondir.Entry{Problem: daemondir.ProblemNoSidecar}, dead, now, Keep, NotADaemonDir},
 		{"never probed is not dead", seen(0), Liveness{}, now, Keep, UnknownLiveness},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
@@ -53,17 +53,17 @@ func TestJudgeProtected(t *testing.T) {
 	now := time.UnixMilli(10_000_000)
 	for _, row := range []struct {
 		rule   string
-		e      registry.Entry
+		e      daemondir.Entry
 		l      Liveness
 		want   Decision
 		reason Reason
 	}{
-		{"dead and stale", registry.Entry{LastSeen: registry.At(0)}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
-		{"dead, not yet stale", registry.Entry{LastSeen: registry.At(9_999_999)}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
-		{"dead without a timestamp", registry.Entry{}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
-		{"alive is refreshed", registry.Entry{LastSeen: registry.At(0)}, Liveness{State: Alive, Reason: Running}, Refresh, Running},
-		{"unknown is kept as such", registry.Entry{LastSeen: registry.At(0)}, Liveness{State: Unknown, Reason: UnknownLiveness}, Keep, UnknownLiveness},
-		{"invalid is kept as such", registry.Entry{Problem: registry.ProblemEmpty}, Liveness{State: Dead, Reason: Exited}, Keep, "sidecar_empty"},
+		{"dead and stale", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
+		{"dead, not yet stale", daemondir.Entry{LastSeen: daemondir.At(9_999_999)}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
+		{"dead without a timestamp", daemondir.Entry{}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
+		{"alive is refreshed", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Alive, Reason: Running}, Refresh, Running},
+		{"unknown is kept as such", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Unknown, Reason: UnknownLiveness}, Keep, UnknownLiveness},
+		{"invalid is kept as such", daemondir.Entry{Problem: daemondir.ProblemEmpty}, Liveness{State: Dead, Reason: Exited}, Keep, "sidecar_empty"},
 	} {
 		if v := Judge(row.e, row.l, now, time.Second, true); v.Decision != row.want || v.Reason != row.reason {
 			t.Errorf("%s: got %s because %q, want %s because %q", row.rule, v.Decision, v.Reason, row.want, row.reason)
@@ -72,12 +72,12 @@ func TestJudgeProtected(t *testing.T) {
 }
 
 func TestJudgeSaysWhen(t *testing.T) {
-	v := Judge(registry.Entry{LastSeen: registry.At(5)}, Liveness{State: Dead, Reason: Exited}, time.UnixMilli(6), time.Second, false)
-	if v.StaleAt != registry.At(1005) {
+	v := Judge(daemondir.Entry{LastSeen: daemondir.At(5)}, Liveness{State: Dead, Reason: Exited}, time.UnixMilli(6), time.Second, false)
+	if v.StaleAt != daemondir.At(1005) {
 		t.Errorf("stale at %v, want 1005", v.StaleAt)
 	}
-	v = Judge(registry.Entry{LastSeen: registry.At(math.MaxUint64 - 1)}, Liveness{State: Dead}, time.UnixMilli(6), time.Second, false)
-	if v.StaleAt != registry.At(math.MaxUint64) {
+	v = Judge(daemondir.Entry{LastSeen: daemondir.At(math.MaxUint64 - 1)}, Liveness{State: Dead}, time.UnixMilli(6), time.Second, false)
+	if v.StaleAt != daemondir.At(math.MaxUint64) {
 		t.Errorf("stale at %v, want the end of time", v.StaleAt)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // patterns are the names of daemons whose dirs are never removed, in the syntax of
@@ -32,7 +32,7 @@ func (p patterns) match(dirName string) bool { return p.first(dirName) != "" }
 // first returns the first pattern that protects the dir, or "".
 func (p patterns) first(dirName string) string {
 	for _, pattern := range p {
-		if ok, _ := path.Match(pattern, strings.TrimPrefix(dirName, registry.QuarantinePrefix)); ok {
+		if ok, _ := path.Match(pattern, strings.TrimPrefix(dirName, daemondir.QuarantinePrefix)); ok {
 			return pattern
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 func TestProtectPatterns(t *testing.T) {
@@ -84,7 +85,7 @@ func TestProtectedLeftover(t *testing.T) {
 	if err := os.Rename(d.path(), d.path()+"-x"); err != nil {
 		t.Fatal(err)
 	}
-	hidden := daemonDir{t, b.root, registry.QuarantinePrefix + d.name}
+	hidden := daemonDir{t, b.root, daemondir.QuarantinePrefix + d.name}
 	if err := os.Rename(d.path()+"-x", hidden.path()); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // tempName is the file that a refresh without a lease is written to, in the daemon
@@ -30,14 +30,14 @@ const leaseTrust = 250 * time.Millisecond
 // A refresher refreshes sidecars of one root during one sweep. Make it with newRefresher
 // and close it.
 type refresher struct {
-	root *registry.Root
+	root *daemondir.Root
 	path string           // of the root
 	now  func() time.Time // of the monotonic clock
 	buf  []byte           // of the last sidecar
 }
 
 func newRefresher(root string) (*refresher, error) {
-	r, err := registry.OpenRoot(root)
+	r, err := daemondir.OpenRoot(root)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +53,9 @@ func (r *refresher) close() { r.root.Close() }
 // itself if there was nothing to write; the error is errNotNow or says what is wrong.
 //
 // Six system calls: open, lease, read, write, stat, close.
-func (r *refresher) refresh(e registry.Entry, ms uint64) (registry.Entry, error) {
-	path := filepath.Join(r.path, e.Name, registry.SidecarName(e.Name))
-	f, err := r.root.OpenSidecar(e.Name, registry.ReadWrite)
+func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, error) {
+	path := filepath.Join(r.path, e.Name, daemondir.SidecarName(e.Name))
+	f, err := r.root.OpenSidecar(e.Name, daemondir.ReadWrite)
 	if err != nil {
 		return e, notNowIfGone(path, err)
 	}
@@ -70,7 +70,7 @@ func (r *refresher) refresh(e registry.Entry, ms uint64) (registry.Entry, error)
 		return e, err
 	}
 	text, said, err := r.read(f, e)
-	if err != nil || said.LastSeen == registry.At(ms) {
+	if err != nil || said.LastSeen == daemondir.At(ms) {
 		return e, err
 	}
 	tail, offset := said.WithLastSeen(text, ms)
@@ -80,54 +80,54 @@ func (r *refresher) refresh(e registry.Entry, ms uint64) (registry.Entry, error)
 	if err := patch(f, text, tail, offset); err != nil {
 		return e, fmt.Errorf("writing %q: %w", path, err)
 	}
-	e.LastSeen = registry.At(ms)
+	e.LastSeen = daemondir.At(ms)
 	e.Sidecar, err = f.Stamp()
 	return e, err
 }
 
 // read reads the sidecar f of e; errNotNow: it does not say what e does. That it has the
 // inode e had is not asked: what is judged is what it says.
-func (r *refresher) read(f *registry.File, e registry.Entry) ([]byte, registry.SidecarText, error) {
+func (r *refresher) read(f *daemondir.File, e daemondir.Entry) ([]byte, daemondir.Sidecar, error) {
 	var same bool
 	if r.buf, same = f.Whole(r.buf, e.Sidecar.Size); !same {
-		return nil, registry.SidecarText{}, errNotNow
+		return nil, daemondir.Sidecar{}, errNotNow
 	}
-	said, problem := registry.ParseSidecar(r.buf)
-	if problem != registry.ProblemNone || said.SpawnedAt != e.SpawnedAt || said.Seen() != e.LastSeen {
+	said, problem := daemondir.ParseSidecar(r.buf)
+	if problem != daemondir.ProblemNone || said.SpawnedAt != e.SpawnedAt || said.Seen() != e.LastSeen {
 		return nil, said, errNotNow
 	}
 	return r.buf, said, nil
 }
 
 // refreshUnleased is refresh where there are no leases.
-func (r *refresher) refreshUnleased(path string, e *registry.Entry, ms uint64) error {
-	d, err := registry.OpenDir(r.path, e.Name)
+func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) error {
+	d, err := daemondir.Open(r.path, e.Name)
 	if err != nil {
 		return notNowIfGone(filepath.Dir(path), err)
 	}
 	defer d.Close()
-	f, err := d.OpenSidecar(registry.ReadWrite)
+	f, err := d.OpenSidecar(daemondir.ReadWrite)
 	if err != nil {
 		return notNowIfGone(path, err)
 	}
 	defer f.Close()
 	text, said, err := r.read(f, *e)
-	if err != nil || said.LastSeen == registry.At(ms) {
+	if err != nil || said.LastSeen == daemondir.At(ms) {
 		return err
 	}
 	tail, offset := said.WithLastSeen(text, ms)
 	if err := replace(path, e.Dir, f, text, tail, offset); err != nil {
 		return err
 	}
-	e.LastSeen = registry.At(ms)
-	e.Sidecar = registry.SidecarStamp(r.path, e.Name)
+	e.LastSeen = daemondir.At(ms)
+	e.Sidecar = daemondir.SidecarStamp(r.path, e.Name)
 	return nil
 }
 
 // notNowIfGone turns the errors of a dir that is being removed or rewritten into
 // errNotNow.
 func notNowIfGone(path string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, registry.ErrBusy) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, daemondir.ErrBusy) {
 		return errNotNow
 	}
 	return fmt.Errorf("opening %q: %w", path, err)
@@ -137,7 +137,7 @@ func notNowIfGone(path string, err error) error {
 // mode, compared once more with the old one, renamed over it. An update that falls
 // between the comparison and the rename is lost; that window is a few microseconds,
 // but it is there.
-func replace(path string, id registry.FileID, f *registry.File, text, tail []byte, offset int) error {
+func replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []byte, offset int) error {
 	dir, name := filepath.Split(path)
 	d, err := os.OpenRoot(dir)
 	if err != nil {
@@ -145,7 +145,7 @@ func replace(path string, id registry.FileID, f *registry.File, text, tail []byt
 	}
 	defer d.Close()
 	// The dir that was judged, not what a symlink in its place leads to by now.
-	if info, err := d.Stat("."); err != nil || registry.Identify(info) != id {
+	if info, err := d.Stat("."); err != nil || daemondir.Identify(info) != id {
 		return errNotNow
 	}
 	// The tail may end before the text does: a number in place of one as long.

@@ -11,15 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // openSidecar opens a dir's sidecar as a refresh does.
-func openSidecar(t *testing.T, d daemonDir, mode registry.Mode) *registry.File {
+func openSidecar(t *testing.T, d daemonDir, mode daemondir.Mode) *daemondir.File {
 	t.Helper()
-	dir, err := registry.OpenDir(d.root, d.name)
+	dir, err := daemondir.Open(d.root, d.name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func openSidecar(t *testing.T, d daemonDir, mode registry.Mode) *registry.File {
 
 func needLeases(t *testing.T, d daemonDir) {
 	t.Helper()
-	f := openSidecar(t, d, registry.ReadWrite)
+	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
 	if err := takeLease(f); errors.Is(err, errNoLeases) {
 		t.Skip("no leases on this file system")
@@ -96,7 +96,7 @@ func TestRefreshSaysWhatItLeft(t *testing.T) {
 		}
 		defer r.close()
 		said, err := r.refresh(d.entry(), ms)
-		if now := d.entry(); err != nil || said != now || now.LastSeen != registry.At(ms) {
+		if now := d.entry(); err != nil || said != now || now.LastSeen != daemondir.At(ms) {
 			t.Errorf("said %+v, %v; it is %+v", said, err, now)
 		}
 	}
@@ -132,7 +132,7 @@ func TestRefreshOfAnotherKindOfFile(t *testing.T) {
 func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
-	f := openSidecar(t, d, registry.ReadOnly)
+	f := openSidecar(t, d, daemondir.ReadOnly)
 	if err := takeLease(f); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	}()
 	eventually(t, "the waiting open breaks the lease", func() bool { return !leaseHeld(f) })
 	// And a reader of ours is not held up by it.
-	if _, err := registry.Read(d.root, d.name); !errors.Is(err, registry.ErrBusy) {
+	if _, err := daemondir.Read(d.root, d.name); !errors.Is(err, daemondir.ErrBusy) {
 		t.Errorf("reading under a lease: %v, want busy", err)
 	}
 	select {
@@ -180,7 +180,7 @@ func TestRefreshLosesNoUpdate(t *testing.T) {
 	go func() {
 		n := 0
 		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
-			if e, err := registry.Read(d.root, d.name); err == nil {
+			if e, err := daemondir.Read(d.root, d.name); err == nil {
 				if wrote, _ := refresh(d.root, e, ms); wrote {
 					n++
 				}
@@ -229,8 +229,8 @@ func TestReplaceWindow(t *testing.T) {
 	go func() {
 		n := 0
 		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
-			f := openSidecar(t, d, registry.ReadWrite)
-			if text, said, problem := f.Text(); problem == registry.ProblemNone {
+			f := openSidecar(t, d, daemondir.ReadWrite)
+			if text, said, problem := f.Text(); problem == daemondir.ProblemNone {
 				tail, offset := said.WithLastSeen(text, ms)
 				if replace(d.sidecar(), id, f, text, tail, offset) == nil {
 					n++
@@ -309,7 +309,7 @@ func TestReplaceKeepsTheOwner(t *testing.T) {
 	if err := os.Chown(d.sidecar(), 65534, 65533); err != nil {
 		t.Fatal(err)
 	}
-	f := openSidecar(t, d, registry.ReadWrite)
+	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A refresh changes the one number, or adds it, and nothing else of the file.
@@ -78,7 +78,7 @@ func TestRefreshNotNow(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			d := newDir(t, t.TempDir(), "a", `{"a": 1}`, "")
 			e := d.entry()
-			if e.Dir == (registry.FileID{}) {
+			if e.Dir == (daemondir.FileID{}) {
 				t.Skip("directories have no identity on this system")
 			}
 			change(d)
@@ -103,18 +103,18 @@ func TestReplace(t *testing.T) {
 	d.write(filepath.Join(d.path(), tempName), "half")
 	id := d.entry().Dir
 	replaceNow := func(meanwhile func()) error {
-		dir, err := registry.OpenDir(d.root, d.name)
+		dir, err := daemondir.Open(d.root, d.name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer dir.Close()
-		f, err := dir.OpenSidecar(registry.ReadWrite)
+		f, err := dir.OpenSidecar(daemondir.ReadWrite)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		text, said, problem := f.Text()
-		if problem != registry.ProblemNone {
+		if problem != daemondir.ProblemNone {
 			t.Fatal(problem)
 		}
 		meanwhile()

@@ -13,17 +13,17 @@ import (
 	"strings"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A remover removes daemon dirs of one root during one sweep. Make it with newRemover
 // and close it.
 type remover struct {
-	path   string         // the root, as configured
-	root   *os.Root       // the root, so that nothing outside it can be reached
-	dir    *os.File       // the same directory, for renames
-	dirs   *registry.Root // and to open daemon dirs in it
-	dev    uint64         // its device number
+	path   string          // the root, as configured
+	root   *os.Root        // the root, so that nothing outside it can be reached
+	dir    *os.File        // the same directory, for renames
+	dirs   *daemondir.Root // and to open daemon dirs in it
+	dev    uint64          // its device number
 	mounts *mounts
 	users  users
 	buf    []byte // for reading directories
@@ -67,7 +67,7 @@ func newRemover(root string, staleAfter time.Duration, dryRun bool, p prober, at
 }
 
 func (m *remover) begin() (err error) {
-	if m.dirs, err = registry.OpenRoot(m.path); err != nil {
+	if m.dirs, err = daemondir.OpenRoot(m.path); err != nil {
 		return err
 	}
 	a, errA := m.dir.Stat()
@@ -76,9 +76,9 @@ func (m *remover) begin() (err error) {
 		return err
 	}
 	if !os.SameFile(a, b) {
-		return fmt.Errorf("root %q was replaced while it was opened", registry.Printable(m.path))
+		return fmt.Errorf("root %q was replaced while it was opened", daemondir.Printable(m.path))
 	}
-	m.dev = registry.Identify(a).Dev
+	m.dev = daemondir.Identify(a).Dev
 	if m.users, err = findUsers(m.path, m.attend); err != nil {
 		return fmt.Errorf("reading the process table: %w", err)
 	}
@@ -128,10 +128,10 @@ func reasonOf(err error) Reason {
 
 // An attempt is one daemon dir on its way to removal, as far as it has been opened.
 type attempt struct {
-	e       registry.Entry
-	d       *registry.Dir
+	e       daemondir.Entry
+	d       *daemondir.Dir
 	unlock  func()
-	sidecar *registry.File
+	sidecar *daemondir.File
 	leased  bool
 }
 
@@ -170,7 +170,7 @@ var protections = [...]struct {
 
 // remove removes the daemon dir e if it still is what e says, nobody uses it, and the
 // judge, asked again, still says so.
-func (m *remover) remove(e registry.Entry) removal {
+func (m *remover) remove(e daemondir.Entry) removal {
 	a := &attempt{e: e}
 	defer a.close()
 	// 1. Shape and mounts. 2. Nothing uses it. 3. The last look, under the lease.
@@ -186,8 +186,8 @@ func (m *remover) remove(e registry.Entry) removal {
 
 	// 4. Out of sight, and look whether somebody was on the way in.
 	hidden := e.Name
-	if !registry.Quarantined(e.Name) {
-		hidden = registry.QuarantinePrefix + e.Name
+	if !daemondir.Quarantined(e.Name) {
+		hidden = daemondir.QuarantinePrefix + e.Name
 		if err := renameNoReplace(m.root, m.dir, e.Name, hidden); err != nil {
 			return fail(err)
 		}
@@ -286,9 +286,9 @@ func (m *remover) askUsers(a *attempt) finding {
 // rewrites the sidecar. Then it reads all again, probes again, and judges again.
 func (m *remover) askLastLook(a *attempt) finding {
 	var err error
-	a.sidecar, err = a.d.OpenSidecar(registry.ReadOnly)
+	a.sidecar, err = a.d.OpenSidecar(daemondir.ReadOnly)
 	switch {
-	case errors.Is(err, registry.ErrBusy):
+	case errors.Is(err, daemondir.ErrBusy):
 		return finding{kept: InUse, details: "its sidecar is being written"}
 	case err != nil:
 		return refusal(err)
@@ -305,7 +305,7 @@ func (m *remover) askLastLook(a *attempt) finding {
 }
 
 // lastLook reads and judges e once more and returns why it must stay.
-func (m *remover) lastLook(d *registry.Dir, sidecar *registry.File, e registry.Entry) Reason {
+func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondir.Entry) Reason {
 	fresh, err := d.ReadFrom(sidecar)
 	if err != nil || fresh != e {
 		if err == nil && (fresh.PID != e.PID || fresh.SpawnedAt != e.SpawnedAt) {
@@ -328,10 +328,10 @@ func (m *remover) lastLook(d *registry.Dir, sidecar *registry.File, e registry.E
 // descriptors that were opened before, and returns why it must go back. A spawner that
 // resolved the sidecar's path before the rename is waiting for the lease now, and one
 // that got past the sidecar has changed the pid file.
-func (m *remover) afterthought(d *registry.Dir, sidecar *registry.File, leased bool, e registry.Entry, hidden string) Reason {
+func (m *remover) afterthought(d *daemondir.Dir, sidecar *daemondir.File, leased bool, e daemondir.Entry, hidden string) Reason {
 	if leased {
 		// Nobody has come to the sidecar, then.
-		if !leaseHeld(sidecar) || registry.PIDStamp(m.path, hidden) != e.PIDFile {
+		if !leaseHeld(sidecar) || daemondir.PIDStamp(m.path, hidden) != e.PIDFile {
 			return Respawned
 		}
 	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e {
@@ -340,7 +340,7 @@ func (m *remover) afterthought(d *registry.Dir, sidecar *registry.File, leased b
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.
 	info, err := m.root.Lstat(hidden)
-	if err != nil || registry.Identify(info) != e.Dir {
+	if err != nil || daemondir.Identify(info) != e.Dir {
 		return Changed
 	}
 	if reason, err := m.mounted(hidden); reason != "" || err != nil {
@@ -352,7 +352,7 @@ func (m *remover) afterthought(d *registry.Dir, sidecar *registry.File, leased b
 // restore gives a quarantined dir, which must stay because of reason, its name again.
 // If that is taken, by the next daemon of the name, it stays hidden.
 func (m *remover) restore(hidden string, reason Reason) removal {
-	name := strings.TrimPrefix(hidden, registry.QuarantinePrefix)
+	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
 	err := renameNoReplace(m.root, m.dir, hidden, name)
 	switch {
 	case err == nil:
@@ -368,13 +368,13 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 // finish deals with a quarantined dir that an interrupted removal left: it is judged
 // again, and removed or given its name back.
 func (m *remover) finish(hidden string) removal {
-	e, err := registry.Read(m.path, hidden)
+	e, err := daemondir.Read(m.path, hidden)
 	switch {
 	case err != nil:
 		return fail(err)
-	case e.Problem == registry.ProblemNoSidecar:
+	case e.Problem == daemondir.ProblemNoSidecar:
 		return m.finishEmpty(hidden)
-	case e.Problem != registry.ProblemNone:
+	case e.Problem != daemondir.ProblemNone:
 		// Nothing that we left: our removals begin with a good sidecar, and it goes last.
 		return removal{kept: Reason(e.Problem.String()), hidden: hidden}
 	}
@@ -412,7 +412,7 @@ var errReplaced = errors.New("replaced")
 
 // removeTree removes the quarantined dir hidden, which is d. Its sidecar goes last: so a
 // leftover of an interrupted removal can be judged again, or is empty.
-func (m *remover) removeTree(d *registry.Dir, hidden string) removal {
+func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
 	t, err := m.openTree(d, hidden)
 	if errors.Is(err, errReplaced) {
 		return keep(Changed)
@@ -422,7 +422,7 @@ func (m *remover) removeTree(d *registry.Dir, hidden string) removal {
 	}
 	defer t.close()
 	var done removal
-	sidecar := registry.SidecarName(hidden)
+	sidecar := daemondir.SidecarName(hidden)
 	if err = m.empty(t, sidecar, &done); err == nil {
 		err = m.removeAny(t, sidecar, &done)
 		m.step("removed sidecar")

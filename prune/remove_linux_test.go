@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // wantKept sweeps and expects d to stay for that reason.
@@ -42,7 +42,7 @@ func (b *bench) wantRemoved(d daemonDir) {
 	if d.exists() || stats.Removed != 1 {
 		b.t.Errorf("not removed: %+v", stats)
 	}
-	if left, _ := filepath.Glob(filepath.Join(b.root, registry.QuarantinePrefix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(b.root, daemondir.QuarantinePrefix+"*")); len(left) > 0 {
 		b.t.Errorf("left behind: %q", left)
 	}
 }
@@ -312,12 +312,12 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	needLeases(t, d)
 	e := d.entry()
 	m := newTestRemover(t, root, false)
-	dir, err := registry.OpenDir(root, "a")
+	dir, err := daemondir.Open(root, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	f := openSidecar(t, d, registry.ReadOnly)
+	f := openSidecar(t, d, daemondir.ReadOnly)
 	if err := takeLease(f); err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestKeepMountPoint(t *testing.T) {
 // What an interrupted removal left is finished, or put back.
 func TestLeftovers(t *testing.T) {
 	quarantine := func(d daemonDir) string {
-		hidden := filepath.Join(d.root, registry.QuarantinePrefix+d.name)
+		hidden := filepath.Join(d.root, daemondir.QuarantinePrefix+d.name)
 		if err := os.Rename(d.path(), hidden); err != nil {
 			d.t.Fatal(err)
 		}

@@ -4,27 +4,27 @@ import (
 	"path/filepath"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A Row is what is known of one daemon dir at one moment: the object of `list --json`
 // and, with its Decision, of `prune --json`. What is unknown is null.
 type Row struct {
-	Name      string             `json:"name"`
-	Dir       string             `json:"dir"`
-	PID       registry.PID       `json:"pid"`
-	State     State              `json:"state"`
-	Reason    Reason             `json:"reason"`
-	SpawnedAt registry.Timestamp `json:"spawned_at_unix_ms"`
-	LastSeen  registry.Timestamp `json:"last_seen_unix_ms"`
-	StartedAt registry.Timestamp `json:"started_at_unix_ms"`
-	StaleAt   registry.Timestamp `json:"stale_at_unix_ms"`
-	Decision  Decision           `json:"decision,omitempty"`
+	Name      string              `json:"name"`
+	Dir       string              `json:"dir"`
+	PID       daemondir.PID       `json:"pid"`
+	State     State               `json:"state"`
+	Reason    Reason              `json:"reason"`
+	SpawnedAt daemondir.Timestamp `json:"spawned_at_unix_ms"`
+	LastSeen  daemondir.Timestamp `json:"last_seen_unix_ms"`
+	StartedAt daemondir.Timestamp `json:"started_at_unix_ms"`
+	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
+	Decision  Decision            `json:"decision,omitempty"`
 
 	Err error `json:"-"` // what the system refused, if it did
 }
 
-func (c *Collector) row(e registry.Entry, l Liveness, now time.Time) Row {
+func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time) Row {
 	v := Judge(e, l, now, c.opts.StaleAfter, c.protects.match(e.Name))
 	return Row{
 		Name: e.Name, Dir: filepath.Join(c.root, e.Name), PID: e.PID,
@@ -47,7 +47,7 @@ func (c *Collector) List() []Row {
 	var due []int
 	for i, name := range names {
 		rows[i] = c.inspect(name, now)
-		if rows[i].Decision == Remove || registry.Quarantined(name) {
+		if rows[i].Decision == Remove || daemondir.Quarantined(name) {
 			due = append(due, i)
 		}
 	}
@@ -74,10 +74,10 @@ func (c *Collector) List() []Row {
 func (c *Collector) inspect(name string, now time.Time) Row {
 	e, ok := c.opts.Registry.Get(name)
 	if !ok {
-		e = registry.Entry{Name: name, Problem: registry.ProblemNoSidecar}
+		e = daemondir.Entry{Name: name, Problem: daemondir.ProblemNoSidecar}
 	}
 	var l Liveness
-	if e.Problem == registry.ProblemNone {
+	if e.Problem == daemondir.ProblemNone {
 		h := c.probe(e, e.PID, c.path(name))
 		h.release()
 		l = h.Liveness

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // Whatever takes the name of a dir between two steps of its removal is not what was
@@ -37,7 +37,7 @@ func TestNameIsTakenDuringRemoval(t *testing.T) {
 					}
 					path := d.path()
 					if step != "judged" {
-						path = filepath.Join(root, registry.QuarantinePrefix+"a")
+						path = filepath.Join(root, daemondir.QuarantinePrefix+"a")
 					}
 					if err := swap(path, neighbour.path()); err != nil {
 						t.Error(err)
@@ -69,7 +69,7 @@ func TestReplaceFollowsNoSymlink(t *testing.T) {
 	d := newDir(t, root, "a", sidecarText(1, 2), "")
 	precious := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	id := d.entry().Dir
-	f := openSidecar(t, d, registry.ReadWrite)
+	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
@@ -95,7 +95,7 @@ func TestForeignLeftovers(t *testing.T) {
 	} {
 		t.Run(rule, func(t *testing.T) {
 			b := newBench(t, Options{})
-			dir := filepath.Join(b.root, registry.QuarantinePrefix+"x")
+			dir := filepath.Join(b.root, daemondir.QuarantinePrefix+"x")
 			if err := errors.Join(os.Mkdir(dir, 0o755), build(dir)); err != nil {
 				t.Fatal(err)
 			}

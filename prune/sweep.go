@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // Stats counts what a sweep found and did, in daemon dirs.
@@ -94,7 +94,7 @@ func (c *Collector) SayInvalid() { c.sayInvalid(true) }
 
 // candidate is a daemon dir that the judge wants removed, and its row.
 type candidate struct {
-	registry.Entry
+	daemondir.Entry
 	row Row
 }
 
@@ -123,7 +123,7 @@ func (s *Stats) count(state State) {
 
 // refresh sets last_seen of a live daemon to now. The error is one that was counted as
 // a failure.
-func (c *Collector) refresh(e registry.Entry, d *daemon, now time.Time, stats *Stats) error {
+func (c *Collector) refresh(e daemondir.Entry, d *daemon, now time.Time, stats *Stats) error {
 	if c.opts.DryRun {
 		stats.Refreshed++
 		return nil
@@ -155,7 +155,7 @@ func (c *Collector) refresh(e registry.Entry, d *daemon, now time.Time, stats *S
 }
 
 // refreshSidecar is refresher.refresh, with the refresher of this sweep.
-func (c *Collector) refreshSidecar(e registry.Entry, ms uint64) (fresh registry.Entry, err error) {
+func (c *Collector) refreshSidecar(e daemondir.Entry, ms uint64) (fresh daemondir.Entry, err error) {
 	if c.refresher == nil {
 		if c.refresher, err = newRefresher(c.root); err != nil {
 			return e, notNowIfGone(c.root, err)
@@ -236,7 +236,7 @@ func (c *Collector) settleRemoval(s candidate, r removal, stats *Stats, visit fu
 
 // finish deals with one leftover of an interrupted removal.
 func (c *Collector) finish(m *remover, hidden string, stats *Stats, visit func(Row)) {
-	name := strings.TrimPrefix(hidden, registry.QuarantinePrefix)
+	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
 	row := c.inspect(hidden, c.now())
 	row.Decision, row.Reason = Remove, Leftover
 	r := m.finish(hidden)

@@ -5,13 +5,13 @@ package prune
 import (
 	"io/fs"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // lock takes the flock(2) of the daemon dir d. It is given back when d is closed.
-func (m *remover) lock(d *registry.Dir, _ string) (unlock func(), err error) {
+func (m *remover) lock(d *daemondir.Dir, _ string) (unlock func(), err error) {
 	return func() {}, flock(d.Fd())
 }
 
@@ -27,7 +27,7 @@ type tree struct {
 
 // openTree opens what is hidden under that name: the dir d, which was judged, whatever
 // has the name by now.
-func (m *remover) openTree(d *registry.Dir, _ string) (*tree, error) {
+func (m *remover) openTree(d *daemondir.Dir, _ string) (*tree, error) {
 	if m.buf == nil {
 		m.buf = make([]byte, removeBatch)
 	}
@@ -75,10 +75,7 @@ func (t *tree) again() bool {
 
 // below opens the directory name in t.
 func (t *tree) below(name string) (*tree, error) {
-	fd, err := unix.Openat2(t.fd, name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
-	})
+	fd, err := daemondir.OpenBeneath(t.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
 	if err == unix.ENOSYS || err == unix.EPERM { // before Linux 5.6, or a seccomp filter
 		fd, err = unix.Openat(t.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}

@@ -8,17 +8,17 @@ import (
 	"io/fs"
 	"os"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // lock takes the flock(2) of the daemon dir d, name in the root, where there is one.
-func (m *remover) lock(d *registry.Dir, name string) (unlock func(), err error) {
+func (m *remover) lock(d *daemondir.Dir, name string) (unlock func(), err error) {
 	dir, err := m.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, err
 	}
 	info, err := dir.Stat()
-	if err == nil && registry.Identify(info) != d.ID() {
+	if err == nil && daemondir.Identify(info) != d.ID() {
 		err = &fs.PathError{Op: "locking", Path: name, Err: fs.ErrNotExist} // it was moved away
 	}
 	if err == nil {
@@ -36,13 +36,13 @@ func (m *remover) lock(d *registry.Dir, name string) (unlock func(), err error) 
 type tree struct{ root *os.Root }
 
 // openTree opens the quarantined dir hidden, which must be d.
-func (m *remover) openTree(d *registry.Dir, hidden string) (*tree, error) {
+func (m *remover) openTree(d *daemondir.Dir, hidden string) (*tree, error) {
 	root, err := m.root.OpenRoot(hidden)
 	if err != nil {
 		return nil, err
 	}
 	info, err := root.Stat(".")
-	if err == nil && registry.Identify(info) != d.ID() {
+	if err == nil && daemondir.Identify(info) != d.ID() {
 		err = errReplaced
 	}
 	if err != nil {

@@ -1,6 +1,6 @@
 package prune
 
-import "runtimegc/registry"
+import "runtimegc/registry/daemondir"
 
 // words says each reason as one would, of a daemon or its directory.
 var words = map[Reason]string{
@@ -25,15 +25,15 @@ var words = map[Reason]string{
 	Gone:            "somebody else removed it first",
 	Leftover:        "an interrupted removal left it",
 
-	problem(registry.ProblemNotRegular): "its sidecar is no regular file",
-	problem(registry.ProblemTooLarge):   "its sidecar is too large",
-	problem(registry.ProblemEmpty):      "its sidecar is empty",
-	problem(registry.ProblemNotJSON):    "its sidecar is no JSON",
-	problem(registry.ProblemNotObject):  "its sidecar is JSON, but no object",
-	problem(registry.ProblemIO):         "it cannot be read",
+	problem(daemondir.ProblemNotRegular): "its sidecar is no regular file",
+	problem(daemondir.ProblemTooLarge):   "its sidecar is too large",
+	problem(daemondir.ProblemEmpty):      "its sidecar is empty",
+	problem(daemondir.ProblemNotJSON):    "its sidecar is no JSON",
+	problem(daemondir.ProblemNotObject):  "its sidecar is JSON, but no object",
+	problem(daemondir.ProblemIO):         "it cannot be read",
 }
 
-func problem(p registry.Problem) Reason { return Reason(p.String()) }
+func problem(p daemondir.Problem) Reason { return Reason(p.String()) }
 
 // Words returns the reason in words, for people: "its process has exited". A reason
 // that has none is returned as it is.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir"
 )
 
 func TestQueue(t *testing.T) {
@@ -171,12 +173,12 @@ func TestQueueKeepsTheFirstTime(t *testing.T) {
 func TestRegistryHandsTimesOn(t *testing.T) {
 	r := New()
 	at := time.UnixMilli(1)
-	r.PutAt(Entry{Name: "a"}, at)
-	r.Put(Entry{Name: "b"})
+	r.PutAt(daemondir.Entry{Name: "a"}, at)
+	r.Put(daemondir.Entry{Name: "b"})
 	if got, want := r.Changes().TakeWaiting(), []Waiting{{"a", at}, {Name: "b"}}; !slices.Equal(got, want) {
 		t.Errorf("took %v, want %v", got, want)
 	}
-	if r.PutAt(Entry{Name: "a"}, at) || len(r.Changes().TakeWaiting()) > 0 {
+	if r.PutAt(daemondir.Entry{Name: "a"}, at) || len(r.Changes().TakeWaiting()) > 0 {
 		t.Error("an equal entry is a change")
 	}
 }

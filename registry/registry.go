@@ -3,6 +3,8 @@ package registry
 import (
 	"sync"
 	"time"
+
+	"runtimegc/registry/daemondir"
 )
 
 // A Registry is the map of daemon dirs, by name. The watcher is its only writer;
@@ -10,22 +12,22 @@ import (
 type Registry struct {
 	changes *Queue
 
-	mu      sync.RWMutex      // guards entries
-	entries map[string]*Entry // never written to, but replaced; pointers keep the map small
+	mu      sync.RWMutex                // guards entries
+	entries map[string]*daemondir.Entry // never written to, but replaced; pointers keep the map small
 }
 
 // New returns an empty registry.
 func New() *Registry {
-	return &Registry{changes: NewQueue(), entries: make(map[string]*Entry)}
+	return &Registry{changes: NewQueue(), entries: make(map[string]*daemondir.Entry)}
 }
 
 // Put stores e under its name. It reports whether that changed anything; if so the
 // name is added to [Registry.Changes].
-func (r *Registry) Put(e Entry) bool { return r.PutAt(e, time.Time{}) }
+func (r *Registry) Put(e daemondir.Entry) bool { return r.PutAt(e, time.Time{}) }
 
 // PutAt is Put of an entry that was read because of something noticed at that time;
 // the queue of changes hands it on.
-func (r *Registry) PutAt(e Entry, at time.Time) bool {
+func (r *Registry) PutAt(e daemondir.Entry, at time.Time) bool {
 	r.mu.Lock()
 	old, ok := r.entries[e.Name]
 	changed := !ok || *old != e
@@ -53,12 +55,12 @@ func (r *Registry) Delete(name string) bool {
 }
 
 // Get returns the entry of that name.
-func (r *Registry) Get(name string) (Entry, bool) {
+func (r *Registry) Get(name string) (daemondir.Entry, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	e, ok := r.entries[name]
 	if !ok {
-		return Entry{}, false
+		return daemondir.Entry{}, false
 	}
 	return *e, true
 }

@@ -5,11 +5,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"runtimegc/registry/daemondir"
 )
 
 func TestRegistry(t *testing.T) {
 	r := New()
-	a := Entry{Name: "a", LastSeen: At(1)}
+	a := daemondir.Entry{Name: "a", LastSeen: daemondir.At(1)}
 	if _, ok := r.Get("a"); ok || r.Len() != 0 || len(r.Names()) != 0 || ready(r.Changes()) {
 		t.Error("a new registry is not empty")
 	}
@@ -26,7 +28,7 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("got %+v, %v", e, ok)
 	}
 
-	if !r.Put(Entry{Name: "b"}) || !r.Delete("a") || !r.Put(a) {
+	if !r.Put(daemondir.Entry{Name: "b"}) || !r.Delete("a") || !r.Put(a) {
 		t.Error("a change was not reported")
 	}
 	checkChanges(t, r, "coalesced, in the order of the first change", "b", "a")
@@ -38,30 +40,30 @@ func TestRegistry(t *testing.T) {
 		t.Error("Delete does not report whether there was one")
 	}
 	checkChanges(t, r, "a deletion", "a")
-	if e, ok := r.Get("a"); ok || e != (Entry{}) || r.Len() != 1 {
+	if e, ok := r.Get("a"); ok || e != (daemondir.Entry{}) || r.Len() != 1 {
 		t.Errorf("got %+v, %v after Delete", e, ok)
 	}
 }
 
 // The watcher puts an entry for every hint; only a difference may wake the consumer.
 func TestRegistryPutReportsEveryDifference(t *testing.T) {
-	base := Entry{Name: "a"}
+	base := daemondir.Entry{Name: "a"}
 	for _, tt := range []struct {
 		name    string
-		next    Entry
+		next    daemondir.Entry
 		changed bool
 	}{
-		{"nothing", Entry{Name: "a"}, false},
-		{"the directory", Entry{Name: "a", Dir: FileID{Ino: 1}}, true},
-		{"the device", Entry{Name: "a", Dir: FileID{Dev: 1}}, true},
-		{"the problem", Entry{Name: "a", Problem: ProblemEmpty}, true},
-		{"the sidecar's inode", Entry{Name: "a", Sidecar: Stamp{Ino: 1}}, true},
-		{"the sidecar's size", Entry{Name: "a", Sidecar: Stamp{Size: 1}}, true},
-		{"the sidecar's time", Entry{Name: "a", Sidecar: Stamp{MTime: 1}}, true},
-		{"spawned_at became known", Entry{Name: "a", SpawnedAt: At(0)}, true},
-		{"last_seen", Entry{Name: "a", LastSeen: At(1)}, true},
-		{"the pid file", Entry{Name: "a", PIDFile: Stamp{MTime: 1}}, true},
-		{"the pid", Entry{Name: "a", PID: PID{N: 1, Known: true}}, true},
+		{"nothing", daemondir.Entry{Name: "a"}, false},
+		{"the directory", daemondir.Entry{Name: "a", Dir: daemondir.FileID{Ino: 1}}, true},
+		{"the device", daemondir.Entry{Name: "a", Dir: daemondir.FileID{Dev: 1}}, true},
+		{"the problem", daemondir.Entry{Name: "a", Problem: daemondir.ProblemEmpty}, true},
+		{"the sidecar's inode", daemondir.Entry{Name: "a", Sidecar: daemondir.Stamp{Ino: 1}}, true},
+		{"the sidecar's size", daemondir.Entry{Name: "a", Sidecar: daemondir.Stamp{Size: 1}}, true},
+		{"the sidecar's time", daemondir.Entry{Name: "a", Sidecar: daemondir.Stamp{MTime: 1}}, true},
+		{"spawned_at became known", daemondir.Entry{Name: "a", SpawnedAt: daemondir.At(0)}, true},
+		{"last_seen", daemondir.Entry{Name: "a", LastSeen: daemondir.At(1)}, true},
+		{"the pid file", daemondir.Entry{Name: "a", PIDFile: daemondir.Stamp{MTime: 1}}, true},
+		{"the pid", daemondir.Entry{Name: "a", PID: daemondir.PID{N: 1, Known: true}}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := New()
@@ -97,7 +99,7 @@ func TestRegistryConcurrent(t *testing.T) {
 				if (i+n)%3 == 0 {
 					r.Delete(name)
 				} else {
-					r.Put(Entry{Name: name, LastSeen: At(uint64(i))})
+					r.Put(daemondir.Entry{Name: name, LastSeen: daemondir.At(uint64(i))})
 				}
 			}
 		}
@@ -119,7 +121,7 @@ func TestRegistryConcurrent(t *testing.T) {
 			}
 		}
 	})
-	known := make(map[string]Entry)
+	known := make(map[string]daemondir.Entry)
 	look := func() {
 		for _, name := range r.Changes().Take() {
 			if e, ok := r.Get(name); ok {

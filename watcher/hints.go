@@ -11,6 +11,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // hints is what the drain has learned from events and the session has yet to act on.
@@ -99,22 +100,22 @@ func (h *hints) event(ev fsnotify.Event) (noise bool) {
 		return !above && ev.Op != fsnotify.Chmod
 	}
 	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
-	if isFile && file != registry.PIDFileName && file != registry.SidecarName(name) {
+	if isFile && file != daemondir.PIDFileName && file != daemondir.SidecarName(name) {
 		return strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
 	}
 	if ev.Op == fsnotify.Chmod {
 		// Modes, owners, times and link counts are nothing we look at, unless they kept us
 		// from reading.
-		if e, ok := h.reg.Get(name); !ok || e.Problem != registry.ProblemPermission {
+		if e, ok := h.reg.Get(name); !ok || e.Problem != daemondir.ProblemPermission {
 			return false
 		}
 	}
-	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !registry.Quarantined(name) {
+	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !daemondir.Quarantined(name) {
 		h.mu.Lock()
 		h.moved[name] = struct{}{}
 		h.mu.Unlock()
 	}
-	if isFile && ev.Op == fsnotify.Write && file != registry.PIDFileName && h.notes.has(name) {
+	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && h.notes.has(name) {
 		h.ours.AddAt(name, at)
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // An event is only worth a read if what it names can change an entry; and what can
@@ -94,8 +95,8 @@ func TestEvent(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
 			reg := registry.New()
-			reg.Put(registry.Entry{Name: "a"})
-			reg.Put(registry.Entry{Name: "shut", Problem: registry.ProblemPermission})
+			reg.Put(daemondir.Entry{Name: "a"})
+			reg.Put(daemondir.Entry{Name: "shut", Problem: daemondir.ProblemPermission})
 			h := newHints(reg, dir, []string{dir, filepath.Join(data, "disk", "runtime")})
 
 			h.event(fsnotify.Event{Name: data + filepath.FromSlash(test.path), Op: test.op})

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // soon is how often these tests poll.
@@ -192,7 +192,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	// Another name of a file that is open is no new descriptor: what is written here is
 	// an event, but cannot be read.
-	pidFile, err := os.OpenFile(filepath.Join(root, "daemon0", registry.PIDFileName), os.O_RDWR, 0)
+	pidFile, err := os.OpenFile(filepath.Join(root, "daemon0", daemondir.PIDFileName), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // patience is how long a test waits for what must happen. Long, for loaded machines:
@@ -153,7 +154,7 @@ func (w *running) waitPID(name string, pid int) {
 
 func (w *running) hasPID(name string, pid int) bool {
 	e, ok := w.reg.Get(name)
-	return ok && e.PID == (registry.PID{N: uint32(pid), Known: true})
+	return ok && e.PID == (daemondir.PID{N: uint32(pid), Known: true})
 }
 
 // waitEqual waits until the registry says what a fresh scan says.
@@ -203,7 +204,7 @@ func (w *running) checkWatched() {
 	pids := make(map[string]int)
 	for i, name := range names {
 		pids[name] = 1_000_000 + int(markers.next())*10_000 + i
-		write(w.t, filepath.Join(w.root, name, registry.PIDFileName), strconv.Itoa(pids[name]))
+		write(w.t, filepath.Join(w.root, name, daemondir.PIDFileName), strconv.Itoa(pids[name]))
 	}
 	deadline := time.Now().Add(patience)
 	for len(pids) > 0 {
@@ -265,7 +266,7 @@ func trySpawn(root, name string, pid int, pause time.Duration) error {
 	if err := os.WriteFile(sidecarPath(root, name), []byte(sidecar(pid)), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, registry.PIDFileName), []byte(strconv.Itoa(pid)), 0o644)
+	return os.WriteFile(filepath.Join(dir, daemondir.PIDFileName), []byte(strconv.Itoa(pid)), 0o644)
 }
 
 // sidecar returns the text of a sidecar that was written at unixMS.
@@ -280,7 +281,7 @@ func work(d time.Duration) {
 }
 
 func sidecarPath(root, name string) string {
-	return filepath.Join(root, name, registry.SidecarName(name))
+	return filepath.Join(root, name, daemondir.SidecarName(name))
 }
 
 func write(t *testing.T, path, text string) {

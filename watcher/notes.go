@@ -6,18 +6,18 @@ package watcher
 import (
 	"sync"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // notes are the entries whose sidecars were refreshed, until their event comes.
 type notes struct {
 	mu     sync.Mutex // guards byName
-	byName map[string]registry.Entry
+	byName map[string]daemondir.Entry
 }
 
-func newNotes() *notes { return &notes{byName: make(map[string]registry.Entry)} }
+func newNotes() *notes { return &notes{byName: make(map[string]daemondir.Entry)} }
 
-func (n *notes) add(e registry.Entry) {
+func (n *notes) add(e daemondir.Entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.byName[e.Name] = e
@@ -30,7 +30,7 @@ func (n *notes) has(name string) bool {
 	return ok
 }
 
-func (n *notes) take(name string) (registry.Entry, bool) {
+func (n *notes) take(name string) (daemondir.Entry, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e, ok := n.byName[name]
@@ -41,7 +41,7 @@ func (n *notes) take(name string) (registry.Entry, bool) {
 // Expect tells the watcher that this process has written the sidecar of e, and that e is
 // the entry since. It may be called from any goroutine. It is a hint like any other: if
 // the event comes first, the dir is read.
-func (w *Watcher) Expect(e registry.Entry) {
+func (w *Watcher) Expect(e daemondir.Entry) {
 	w.notes.add(e)
 	// Of a dir that has gone meanwhile no event would take the note away again.
 	if _, known := w.opts.Registry.Get(e.Name); !known {
@@ -65,9 +65,9 @@ func (w *Watcher) remove(name string) bool {
 // It is seen a moment later: its next step is the pid file, and that is always read.
 func (s *session) confirm(name string) {
 	noted, ok := s.notes.take(name)
-	if ok && registry.SidecarStamp(s.dir, name) == noted.Sidecar {
+	if ok && daemondir.SidecarStamp(s.dir, name) == noted.Sidecar {
 		e, known := s.opts.Registry.Get(name)
-		if known && e.Dir == noted.Dir && e.Problem == registry.ProblemNone &&
+		if known && e.Dir == noted.Dir && e.Problem == daemondir.ProblemNone &&
 			e.SpawnedAt == noted.SpawnedAt && e.Sidecar.Ino == noted.Sidecar.Ino {
 			e.Sidecar, e.LastSeen = noted.Sidecar, noted.LastSeen
 			s.put(e)

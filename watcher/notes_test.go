@@ -7,6 +7,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // Of a sidecar that we have written ourselves, and that is still as we left it, the
@@ -15,28 +16,28 @@ func TestOwnWriteIsNotRead(t *testing.T) {
 	const fiction = 777 // what the sidecar does not say
 	for _, row := range []struct {
 		rule string
-		to   func(t *testing.T, root string, noted *registry.Entry)
+		to   func(t *testing.T, root string, noted *daemondir.Entry)
 		want uint64
 	}{
-		{"as we left it", func(*testing.T, string, *registry.Entry) {}, fiction},
-		{"rewritten since, at another length", func(t *testing.T, root string, _ *registry.Entry) {
+		{"as we left it", func(*testing.T, string, *daemondir.Entry) {}, fiction},
+		{"rewritten since, at another length", func(t *testing.T, root string, _ *daemondir.Entry) {
 			write(t, sidecarPath(root, "a"), sidecar(12345))
 		}, 12345},
-		{"replaced since", func(t *testing.T, root string, _ *registry.Entry) {
+		{"replaced since", func(t *testing.T, root string, _ *daemondir.Entry) {
 			write(t, filepath.Join(root, "new"), sidecar(6))
 			rename(t, filepath.Join(root, "new"), sidecarPath(root, "a"))
 		}, 6},
-		{"of another spawn than the registry's", func(_ *testing.T, _ string, noted *registry.Entry) {
-			noted.SpawnedAt = registry.At(4)
+		{"of another spawn than the registry's", func(_ *testing.T, _ string, noted *daemondir.Entry) {
+			noted.SpawnedAt = daemondir.At(4)
 		}, 5},
-		{"in another dir", func(_ *testing.T, _ string, noted *registry.Entry) { noted.Dir.Ino++ }, 5},
-		{"gone", func(t *testing.T, root string, _ *registry.Entry) { removeAll(t, sidecarPath(root, "a")) }, 0},
+		{"in another dir", func(_ *testing.T, _ string, noted *daemondir.Entry) { noted.Dir.Ino++ }, 5},
+		{"gone", func(t *testing.T, root string, _ *daemondir.Entry) { removeAll(t, sidecarPath(root, "a")) }, 0},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			root := newRoot(t)
 			spawn(t, root, "a", 5)
 			w := prepare(t, Options{Root: root})
-			e, err := registry.Read(root, "a")
+			e, err := daemondir.Read(root, "a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -44,7 +45,7 @@ func TestOwnWriteIsNotRead(t *testing.T) {
 			s := w.newSession()
 			defer s.end()
 			noted := e
-			noted.LastSeen = registry.At(fiction)
+			noted.LastSeen = daemondir.At(fiction)
 			row.to(t, root, &noted)
 			w.Expect(noted)
 			s.confirm("a")
@@ -62,7 +63,7 @@ func TestOwnWriteIsNotRead(t *testing.T) {
 func TestEventOfAnExpectedWrite(t *testing.T) {
 	dir := filepath.FromSlash("/data")
 	h := newHints(registry.New(), dir, []string{dir})
-	h.notes.add(registry.Entry{Name: "a"})
+	h.notes.add(daemondir.Entry{Name: "a"})
 	file := func(name, base string) string { return filepath.Join(dir, name, base) }
 	for _, row := range []struct {
 		ev   fsnotify.Event
@@ -71,7 +72,7 @@ func TestEventOfAnExpectedWrite(t *testing.T) {
 		{fsnotify.Event{Name: file("a", "a.daemon.json"), Op: fsnotify.Write}, true},
 		{fsnotify.Event{Name: file("a", "a.daemon.json"), Op: fsnotify.Create}, false},
 		{fsnotify.Event{Name: file("a", "a.daemon.json"), Op: fsnotify.Write | fsnotify.Create}, false},
-		{fsnotify.Event{Name: file("a", registry.PIDFileName), Op: fsnotify.Write}, false},
+		{fsnotify.Event{Name: file("a", daemondir.PIDFileName), Op: fsnotify.Write}, false},
 		{fsnotify.Event{Name: file("b", "b.daemon.json"), Op: fsnotify.Write}, false},
 		{fsnotify.Event{Name: filepath.Join(dir, "a"), Op: fsnotify.Write}, false},
 	} {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // scanBatch is how many dirs a scan reads before it looks for hints, so that a birth
@@ -88,10 +89,10 @@ func (s *session) scan(ctx context.Context) {
 // readEach reads the daemon dirs of those names, by as many goroutines as there are
 // processors: reading is what a scan takes its time for. It calls meanwhile while they
 // read, then take with each as it comes.
-func readEach(root string, names []string, meanwhile func(), take func(name string, e registry.Entry, err error)) {
+func readEach(root string, names []string, meanwhile func(), take func(name string, e daemondir.Entry, err error)) {
 	type outcome struct {
 		name string
-		e    registry.Entry
+		e    daemondir.Entry
 		err  error
 	}
 	outcomes := make(chan outcome, len(names))
@@ -99,7 +100,7 @@ func readEach(root string, names []string, meanwhile func(), take func(name stri
 	for range runtime.GOMAXPROCS(0) {
 		go func() { // until all names are read, and so all outcomes received
 			for i := next.Add(1) - 1; int(i) < len(names); i = next.Add(1) - 1 {
-				e, err := registry.Read(root, names[i])
+				e, err := daemondir.Read(root, names[i])
 				outcomes <- outcome{names[i], e, err}
 			}
 		}()
@@ -133,11 +134,11 @@ func Scan(ctx context.Context, root string, reg *registry.Registry) error {
 		var failed error
 		var busy []string
 		batch := names[:min(scanBatch, len(names))]
-		readEach(root, batch, func() {}, func(name string, e registry.Entry, err error) {
+		readEach(root, batch, func() {}, func(name string, e daemondir.Entry, err error) {
 			switch {
 			case err == nil:
 				reg.Put(e)
-			case errors.Is(err, registry.ErrBusy):
+			case errors.Is(err, daemondir.ErrBusy):
 				busy = append(busy, name)
 			case !errors.Is(err, fs.ErrNotExist):
 				failed = err

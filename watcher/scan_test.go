@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // A single pass must see what the watcher sees.
@@ -19,7 +20,7 @@ func TestScanEqualsWatcher(t *testing.T) {
 		spawn(t, root, fmt.Sprint("daemon", i), i)
 	}
 	mkdir(t, filepath.Join(root, "empty"))
-	mkdir(t, filepath.Join(root, registry.QuarantinePrefix+"left"))
+	mkdir(t, filepath.Join(root, daemondir.QuarantinePrefix+"left"))
 	write(t, filepath.Join(root, "file"), "no daemon dir")
 
 	w := start(t, Options{Root: root})

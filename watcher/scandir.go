@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // ScanDir fills reg with the one daemon dir name of root, once, without watching. The
@@ -19,8 +20,8 @@ func ScanDir(ctx context.Context, root, name string, reg *registry.Registry) err
 		return fmt.Errorf("%q in root: %w", name, fs.ErrNotExist)
 	}
 	for ctx.Err() == nil {
-		e, err := registry.Read(root, name)
-		if errors.Is(err, registry.ErrBusy) {
+		e, err := daemondir.Read(root, name)
+		if errors.Is(err, daemondir.ErrBusy) {
 			time.Sleep(busyRetry)
 			continue
 		}

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/fsnotify/fsnotify"
 )
 
 // busyRetry is the pause before a dir whose sidecar was under a lease is read again.
@@ -169,7 +169,7 @@ func (s *session) work(ctx context.Context) {
 		s.noticed = hint.Since
 		// What our own removals move out of sight is theirs. A leftover of an earlier run
 		// comes in by a scan, and then its disappearance matters.
-		if registry.Quarantined(name) {
+		if daemondir.Quarantined(name) {
 			if _, known := s.opts.Registry.Get(name); !known {
 				continue
 			}
@@ -210,7 +210,7 @@ func (s *session) answer() {
 // read makes the registry say of one name what the disk says, and sees to its watch.
 func (s *session) read(name string) {
 	s.watch(name)
-	e, err := registry.Read(s.dir, name)
+	e, err := daemondir.Read(s.dir, name)
 	s.take(name, e, err)
 }
 
@@ -224,7 +224,7 @@ func (s *session) watch(name string) {
 }
 
 // take takes in what reading name came to.
-func (s *session) take(name string, e registry.Entry, err error) {
+func (s *session) take(name string, e daemondir.Entry, err error) {
 	s.reads.Add(1)
 	if err == nil {
 		if other, ok := s.watches.bind(s.dir, name, e.Dir); !ok {
@@ -233,7 +233,7 @@ func (s *session) take(name string, e registry.Entry, err error) {
 			s.hints.names.Add(name)
 		}
 		s.put(e)
-		if e.Problem == registry.ProblemIO {
+		if e.Problem == daemondir.ProblemIO {
 			s.watches.postpone(name, errIO) // a disk that recovers raises no event
 		}
 		return
@@ -245,7 +245,7 @@ func (s *session) take(name string, e registry.Entry, err error) {
 		if s.remove(name) {
 			s.removed++
 		}
-	case errors.Is(err, registry.ErrBusy):
+	case errors.Is(err, daemondir.ErrBusy):
 		time.Sleep(busyRetry)
 		s.hints.names.AddAt(name, s.noticed)
 	default:
@@ -254,7 +254,7 @@ func (s *session) take(name string, e registry.Entry, err error) {
 	}
 }
 
-func (s *session) put(e registry.Entry) {
+func (s *session) put(e daemondir.Entry) {
 	_, known := s.opts.Registry.Get(e.Name)
 	switch {
 	case !s.opts.Registry.PutAt(e, s.noticed):

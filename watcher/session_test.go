@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // fsnotify reports that it cannot remove the watch of a dir that was renamed away and
@@ -102,7 +102,7 @@ func TestDirsChangeNames(t *testing.T) {
 			rename(t, d.outside, d.b)
 		}},
 		{"put into quarantine and back", func(t *testing.T, d dirs) {
-			quarantine := filepath.Join(d.root, registry.QuarantinePrefix+"a")
+			quarantine := filepath.Join(d.root, daemondir.QuarantinePrefix+"a")
 			rename(t, d.a, quarantine)
 			rename(t, quarantine, d.a)
 		}},
@@ -143,11 +143,11 @@ func TestSidecarInTwoHalves(t *testing.T) {
 		text := sidecar(1000 + round)
 		for _, part := range []struct {
 			text    string
-			problem registry.Problem
+			problem daemondir.Problem
 		}{
-			{"", registry.ProblemEmpty},
-			{text[:len(text)/2], registry.ProblemNotJSON},
-			{text[len(text)/2:], registry.ProblemNone},
+			{"", daemondir.ProblemEmpty},
+			{text[:len(text)/2], daemondir.ProblemNotJSON},
+			{text[len(text)/2:], daemondir.ProblemNone},
 		} {
 			if _, err := f.WriteString(part.text); err != nil {
 				t.Fatal(err)
@@ -158,7 +158,7 @@ func TestSidecarInTwoHalves(t *testing.T) {
 			})
 		}
 		f.Close()
-		if e, _ := w.reg.Get("a"); e.SpawnedAt != registry.At(uint64(1000+round)) {
+		if e, _ := w.reg.Get("a"); e.SpawnedAt != daemondir.At(uint64(1000+round)) {
 			t.Fatalf("spawned at %v", e.SpawnedAt)
 		}
 	}
@@ -189,7 +189,7 @@ func TestDirBecomesReadable(t *testing.T) {
 	for _, name := range []string{"dir", "file"} {
 		eventually(t, name+" to be unreadable", func() bool {
 			e, ok := w.reg.Get(name)
-			return ok && e.Problem == registry.ProblemPermission
+			return ok && e.Problem == daemondir.ProblemPermission
 		})
 	}
 	// A dir that may not be read may not be watched either.
@@ -316,14 +316,14 @@ func TestOverflowWithoutRoot(t *testing.T) {
 // removal of ours moves out of sight meanwhile is not.
 func TestQuarantine(t *testing.T) {
 	root := newRoot(t)
-	left := registry.QuarantinePrefix + "left"
+	left := daemondir.QuarantinePrefix + "left"
 	spawn(t, root, left, 1)
 	spawn(t, root, "a", 1)
 	w := start(t, Options{Root: root})
 	w.waitPID(left, 1)
 	w.waitPID("a", 1)
 
-	removing := registry.QuarantinePrefix + "a"
+	removing := daemondir.QuarantinePrefix + "a"
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, removing))
 	eventually(t, "a to be gone", func() bool { _, ok := w.reg.Get("a"); return !ok })
 	spawn(t, root, "b", 1)
@@ -341,7 +341,7 @@ func TestQuarantine(t *testing.T) {
 // would be an event.
 func TestQuarantineIsNotWatched(t *testing.T) {
 	root := newRoot(t)
-	left := registry.QuarantinePrefix + "left"
+	left := daemondir.QuarantinePrefix + "left"
 	spawn(t, root, left, 1)
 	spawn(t, root, "a", 1)
 	s := prepare(t, Options{Root: root}).newSession()
@@ -364,7 +364,7 @@ func TestQuarantineLeavesNoTrace(t *testing.T) {
 	for i := range 50 {
 		name := fmt.Sprint("daemon", i)
 		spawn(t, root, name, 1)
-		quarantine := filepath.Join(root, registry.QuarantinePrefix+name)
+		quarantine := filepath.Join(root, daemondir.QuarantinePrefix+name)
 		rename(t, filepath.Join(root, name), quarantine)
 		removeAll(t, quarantine)
 	}

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"golang.org/x/sys/unix"
 )
 
 // Everything at once, in an order that nobody has thought of. Whatever happened, in the
@@ -56,7 +56,7 @@ func TestStorm(t *testing.T) {
 		}
 		running.Wait()
 		mkdir(t, root)
-		left, err := filepath.Glob(filepath.Join(root, registry.QuarantinePrefix+"*"))
+		left, err := filepath.Glob(filepath.Join(root, daemondir.QuarantinePrefix+"*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,9 +93,9 @@ func (s *storm) step() {
 		text := sidecar(s.rand.IntN(1000))
 		os.WriteFile(sidecarPath(s.root, name), []byte(text[:s.rand.IntN(len(text)+1)]), 0o644)
 	case n < 50:
-		os.Truncate(filepath.Join(dir, registry.PIDFileName), int64(s.rand.IntN(3)))
+		os.Truncate(filepath.Join(dir, daemondir.PIDFileName), int64(s.rand.IntN(3)))
 	case n < 53:
-		os.Remove(filepath.Join(dir, registry.PIDFileName))
+		os.Remove(filepath.Join(dir, daemondir.PIDFileName))
 	case n < 56:
 		os.Rename(sidecarPath(s.root, s.name()), sidecarPath(s.root, name))
 	case n < 64:
@@ -113,7 +113,7 @@ func (s *storm) step() {
 		unix.Rename(outside, s.dir())
 		os.RemoveAll(outside)
 	case n < 87:
-		quarantine := filepath.Join(s.root, registry.QuarantinePrefix+name)
+		quarantine := filepath.Join(s.root, daemondir.QuarantinePrefix+name)
 		unix.Rename(dir, quarantine)
 		if s.rand.IntN(2) == 0 {
 			unix.Rename(quarantine, dir)

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"testing"
 
+	"runtimegc/registry/daemondir"
+
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
-
-	"runtimegc/registry"
 )
 
 // Two dirs that change places in one step: at no time is a name free.
@@ -41,7 +41,7 @@ func TestDirIsRenamedOver(t *testing.T) {
 	for range 50 {
 		w.waitEqual()
 		w.checkWatched()
-		removeAll(t, filepath.Join(b, registry.PIDFileName))
+		removeAll(t, filepath.Join(b, daemondir.PIDFileName))
 		if err := unix.Rename(a, b); err != nil {
 			t.Fatal(err)
 		}
@@ -135,9 +135,9 @@ func TestAddReturnsWatchOfAnotherName(t *testing.T) {
 func TestAddReturnsWatchOfUnreadName(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	write(t, filepath.Join(root, "a", registry.SidecarName("b")), sidecar(1))
+	write(t, filepath.Join(root, "a", daemondir.SidecarName("b")), sidecar(1))
 	leaseA := lease(t, sidecarPath(root, "a"))
-	leaseB := lease(t, filepath.Join(root, "a", registry.SidecarName("b")))
+	leaseB := lease(t, filepath.Join(root, "a", daemondir.SidecarName("b")))
 	s := undrained(t, root)
 	s.read("a")
 
@@ -258,7 +258,7 @@ func TestSidecarUnderLease(t *testing.T) {
 	for round := 2; round < 12; round++ {
 		before, _ := w.reg.Get("a")
 		held := lease(t, sidecarPath(root, "a"))
-		write(t, filepath.Join(root, "a", registry.PIDFileName), fmt.Sprint(round))
+		write(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
 		eventually(t, "the lease to be in the watcher's way", func() bool {
 			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
 			return err != nil || kind != unix.F_WRLCK

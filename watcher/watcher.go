@@ -35,6 +35,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // The intervals used when Options leave them zero.
@@ -164,7 +165,7 @@ func (s rootState) same(o rootState) bool {
 func lookAt(root string) rootState {
 	info, err := os.Stat(root)
 	if err == nil {
-		err = registry.CheckRoot(root)
+		err = daemondir.CheckRoot(root)
 	}
 	if err == nil {
 		err = readable(root)
@@ -207,7 +208,7 @@ func (w *Watcher) enter(state rootState) {
 		if state.err != nil {
 			e = e.Err(state.err)
 		}
-		return e.Str("event", name).Str("dir", registry.Printable(w.root))
+		return e.Str("event", name).Str("dir", daemondir.Printable(w.root))
 	}
 	if was.found() {
 		event(w.opts.Log.Warn(), "root.lost").Msg("runtime root is gone")

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/fsnotify/fsnotify"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/fsnotify/fsnotify"
 )
 
 // watches knows what a session watches, and what it polls because it cannot.
@@ -29,8 +29,8 @@ type watches struct {
 	// under a second path, after a rename that we have not been told of, returns the
 	// watch of the first, and that watch vanishes when fsnotify hears of the rename (145
 	// of 200 renames).
-	byName map[string]registry.FileID
-	byID   map[registry.FileID]string
+	byName map[string]daemondir.FileID
+	byID   map[daemondir.FileID]string
 
 	polled map[string]error // daemon dirs that are not watched, and why
 	full   bool             // no watch to be had until the next retry
@@ -40,8 +40,8 @@ func newWatches(fsn *fsnotify.Watcher, err error) *watches {
 	return &watches{
 		fsn:    fsn,
 		noFSN:  err,
-		byName: make(map[string]registry.FileID),
-		byID:   make(map[registry.FileID]string),
+		byName: make(map[string]daemondir.FileID),
+		byID:   make(map[daemondir.FileID]string),
 		polled: make(map[string]error),
 	}
 }
@@ -87,7 +87,7 @@ func (w *watches) add(root, name string) {
 		delete(w.polled, name) // it was polled because it could not be read
 		return
 	}
-	if w.fsn == nil || registry.Quarantined(name) {
+	if w.fsn == nil || daemondir.Quarantined(name) {
 		return
 	}
 	if w.full {
@@ -96,7 +96,7 @@ func (w *watches) add(root, name string) {
 	}
 	switch err := w.fsn.Add(filepath.Join(root, name)); {
 	case err == nil:
-		w.byName[name] = registry.FileID{}
+		w.byName[name] = daemondir.FileID{}
 		delete(w.polled, name)
 	case errors.Is(err, fs.ErrNotExist):
 		delete(w.polled, name)
@@ -111,13 +111,13 @@ func (w *watches) add(root, name string) {
 // the name that the dir had before, are gone, and both names must be read again.
 // A dir that has two names (a bind mount) is watched under the one and polled under
 // the other, else both would be read again for ever.
-func (w *watches) bind(root, name string, id registry.FileID) (other string, ok bool) {
+func (w *watches) bind(root, name string, id daemondir.FileID) (other string, ok bool) {
 	bound, watched := w.byName[name]
-	if !watched || bound == id || id == (registry.FileID{}) {
+	if !watched || bound == id || id == (daemondir.FileID{}) {
 		return "", true
 	}
 	other, taken := w.byID[id]
-	if bound == (registry.FileID{}) && !taken {
+	if bound == (daemondir.FileID{}) && !taken {
 		w.byName[name] = id
 		w.byID[id] = name
 		return "", true
@@ -126,7 +126,7 @@ func (w *watches) bind(root, name string, id registry.FileID) (other string, ok 
 		other = name
 	} else if stands(root, other, id) {
 		w.drop(root, name)
-		w.polled[name] = fmt.Errorf("%q and %q are one directory", registry.Printable(other), registry.Printable(name))
+		w.polled[name] = fmt.Errorf("%q and %q are one directory", daemondir.Printable(other), daemondir.Printable(name))
 		return "", true
 	}
 	w.drop(root, other)
@@ -135,8 +135,8 @@ func (w *watches) bind(root, name string, id registry.FileID) (other string, ok 
 }
 
 // stands says whether the daemon dir name is id now.
-func stands(root, name string, id registry.FileID) bool {
-	d, err := registry.OpenDir(root, name)
+func stands(root, name string, id daemondir.FileID) bool {
+	d, err := daemondir.Open(root, name)
 	if err != nil {
 		return false
 	}
@@ -147,7 +147,7 @@ func stands(root, name string, id registry.FileID) bool {
 // dropUnbound takes down the watch of name, which could not be read, unless an earlier
 // read has told which dir it is on: Add may have returned the watch of another name.
 func (w *watches) dropUnbound(root, name string) {
-	if id, ok := w.byName[name]; ok && id == (registry.FileID{}) {
+	if id, ok := w.byName[name]; ok && id == (daemondir.FileID{}) {
 		w.drop(root, name)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -56,14 +57,14 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	case fateKept, fateLater, fateNever:
 		stays = ", and stays" // the reason is why it does, not why it is dead
 	}
-	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", registry.Printable(x.Name), paint(color, x.State, string(x.State)),
+	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", daemondir.Printable(x.Name), paint(color, x.State, string(x.State)),
 		stays, why(x.Row), whatNext(x, now, staleAfter))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "directory\t%s\n", registry.Printable(x.Dir))
+	fmt.Fprintf(t, "directory\t%s\n", daemondir.Printable(x.Dir))
 	fmt.Fprintf(t, "pid\t%s\n", pidText(x.PID))
 	for _, line := range []struct {
 		title string
-		at    registry.Timestamp
+		at    daemondir.Timestamp
 	}{
 		{"spawned", x.SpawnedAt}, {"up since", x.StartedAt}, {"last seen", x.LastSeen}, {"stale", x.StaleAt},
 	} {
@@ -75,7 +76,7 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	}
 	fmt.Fprintf(t, "\nCHECK\tOUTCOME\tDETAILS\n")
 	for _, c := range x.Checks {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Question, c.Answer, cmp.Or(registry.Printable(c.Details), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Question, c.Answer, cmp.Or(daemondir.Printable(c.Details), "-"))
 	}
 	return t.Flush()
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runtimegc/prune"
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 type listOptions struct {
@@ -124,7 +124,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	for i, rows := range tables {
 		// A table each, under its name, as ls has it.
 		if len(tables) > 1 {
-			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), registry.Printable(o.roots.list[i]))
+			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), daemondir.Printable(o.roots.list[i]))
 		}
 		slices.SortFunc(rows, nextFirst)
 		if err := printTable(stdout, rows, time.Now(), wantsColor(isTerminal(stdout))); err != nil {
@@ -142,7 +142,7 @@ func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
 	for _, root := range opts.roots.list {
 		entries, _ := os.ReadDir(root) // no root, no names
 		for _, entry := range entries {
-			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && registry.Printable(name) == name {
+			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && daemondir.Printable(name) == name {
 				names = append(names, name)
 			}
 		}
@@ -210,7 +210,7 @@ func removedIn(r prune.Row, now time.Time) string {
 // why says the reason in words, and what the system refused, if it did.
 func why(r prune.Row) string {
 	if r.Err != nil {
-		return r.Reason.Words() + ": " + registry.Printable(r.Err.Error())
+		return r.Reason.Words() + ": " + daemondir.Printable(r.Err.Error())
 	}
 	return r.Reason.Words()
 }
@@ -219,7 +219,7 @@ func printTable(w io.Writer, rows []prune.Row, now time.Time, color bool) error 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "NAME\t%s\tPID\tUP SINCE\tLAST SEEN\tREMOVED IN\tWHY\n", paint(color, "", "STATE"))
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", registry.Printable(r.Name), paint(color, r.State, string(r.State)),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", daemondir.Printable(r.Name), paint(color, r.State, string(r.State)),
 			pidText(r.PID), upSince(r.StartedAt, now), relative(r.LastSeen, now), removedIn(r, now), why(r))
 	}
 	return t.Flush()
@@ -235,14 +235,14 @@ func paint(color bool, state prune.State, text string) string {
 	return "\x1b[3" + cmp.Or(digit, "9") + "m" + text + "\x1b[39m"
 }
 
-func pidText(pid registry.PID) string {
+func pidText(pid daemondir.PID) string {
 	if !pid.Known {
 		return "-"
 	}
 	return strconv.FormatUint(uint64(pid.N), 10)
 }
 
-func upSince(t registry.Timestamp, now time.Time) string {
+func upSince(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {
 		return "-"
 	}
@@ -250,7 +250,7 @@ func upSince(t registry.Timestamp, now time.Time) string {
 }
 
 // relative says when t is, as people do: "3h ago", "in 5h 12m", "now", "-" if unknown.
-func relative(t registry.Timestamp, now time.Time) string {
+func relative(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {
 		return "-"
 	}

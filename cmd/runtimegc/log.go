@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/rs/zerolog"
 )
 
 // logTime is RFC 3339 with milliseconds, in UTC.
@@ -18,7 +18,7 @@ const logTime = "2006-01-02T15:04:05.000Z07:00"
 // newLogger returns a logger that writes one JSON object a line to out.
 func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 	// Errors quote paths, and those are what others make them.
-	zerolog.ErrorMarshalFunc = func(err error) any { return registry.Printable(err.Error()) }
+	zerolog.ErrorMarshalFunc = func(err error) any { return daemondir.Printable(err.Error()) }
 	return zerolog.New(out).Level(level).Hook(zerolog.HookFunc(
 		func(e *zerolog.Event, _ zerolog.Level, _ string) {
 			e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format(logTime))

@@ -15,9 +15,9 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/cobra"
+	"runtimegc/registry/daemondir"
 
-	"runtimegc/registry"
+	"github.com/spf13/cobra"
 )
 
 func main() {
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "runtimegc: %s\n", registry.Printable(err.Error()))
+	fmt.Fprintf(stderr, "runtimegc: %s\n", daemondir.Printable(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintln(stderr, "Run 'runtimegc --help' for usage.")

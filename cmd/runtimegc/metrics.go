@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"runtimegc/prune"
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -176,7 +176,7 @@ func (m *metrics) root(root string) *rootMetrics {
 	}
 	r := &rootMetrics{
 		metrics:    m,
-		registerer: prometheus.WrapRegistererWith(prometheus.Labels{"root": registry.Printable(root)}, m.registry),
+		registerer: prometheus.WrapRegistererWith(prometheus.Labels{"root": daemondir.Printable(root)}, m.registry),
 		sweeps: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "runtimegc_sweep_duration_seconds", Help: "How long sweeps took.", Buckets: sweepBuckets,
 		}),

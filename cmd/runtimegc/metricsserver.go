@@ -13,12 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"runtimegc/registry/daemondir"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 	"golang.org/x/net/netutil"
-
-	"runtimegc/registry"
 )
 
 const (
@@ -116,6 +116,6 @@ type complaintWriter struct{ log zerolog.Logger }
 
 func (w complaintWriter) Write(line []byte) (int, error) {
 	w.log.Debug().Str("event", "metrics.http").
-		Str("error", registry.Printable(strings.TrimSpace(string(line)))).Msg("serving metrics")
+		Str("error", daemondir.Printable(strings.TrimSpace(string(line)))).Msg("serving metrics")
 	return len(line), nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"runtimegc/prune"
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -39,7 +39,7 @@ type options struct {
 
 func newOptions() *options {
 	return &options{
-		roots:         paths{list: []string{registry.DefaultRoot()}},
+		roots:         paths{list: []string{daemondir.DefaultRoot()}},
 		staleAfter:    duration(prune.DefaultStaleAfter),
 		sweepInterval: duration(prune.DefaultSweepInterval),
 		logFormat:     choice{"auto", []string{"json", "console", "auto"}},
@@ -120,7 +120,7 @@ func (o *options) openLog() (err error) {
 // would work on the same directories.
 func checkRoots(roots []string) error {
 	for i, root := range roots {
-		if err := registry.CheckRoot(root); err != nil {
+		if err := daemondir.CheckRoot(root); err != nil {
 			return err
 		}
 		for _, other := range roots[:i] {

@@ -15,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"runtimegc/prune"
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // What list says of time is what one would say.
@@ -32,25 +32,25 @@ func TestRelative(t *testing.T) {
 		{5*h + 12*m + 3*s, "in 5h 12m"}, {5*h + 3*s, "in 5h"}, {90 * s, "in 1m 30s"},
 		{d + h, "in 1d 1h"}, {d + m, "in 1d"},
 	} {
-		if got := relative(registry.At(uint64(now.UnixMilli()+row.offset)), now); got != row.want {
+		if got := relative(daemondir.At(uint64(now.UnixMilli()+row.offset)), now); got != row.want {
 			t.Errorf("%d ms from now: got %q, want %q", row.offset, got, row.want)
 		}
 	}
-	if got := relative(registry.Timestamp{}, now); got != "-" {
+	if got := relative(daemondir.Timestamp{}, now); got != "-" {
 		t.Errorf("unknown: %q", got)
 	}
-	if got := relative(registry.At(1<<64-1), now); !strings.HasPrefix(got, "in ") {
+	if got := relative(daemondir.At(1<<64-1), now); !strings.HasPrefix(got, "in ") {
 		t.Errorf("the end of time: %q", got)
 	}
 }
 
 func TestTable(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
-	ago := func(d time.Duration) registry.Timestamp { return registry.At(uint64(now.Add(-d).UnixMilli())) }
+	ago := func(d time.Duration) daemondir.Timestamp { return daemondir.At(uint64(now.Add(-d).UnixMilli())) }
 	rows := []prune.Row{
-		{Name: "a", State: prune.Alive, Reason: prune.Running, Decision: prune.Refresh, PID: registry.PID{N: 7, Known: true}, StartedAt: ago(time.Hour), LastSeen: ago(time.Minute)},
+		{Name: "a", State: prune.Alive, Reason: prune.Running, Decision: prune.Refresh, PID: daemondir.PID{N: 7, Known: true}, StartedAt: ago(time.Hour), LastSeen: ago(time.Minute)},
 		{Name: "broken", State: prune.Invalid, Reason: "sidecar_empty", Decision: prune.Keep},
-		{Name: "hidden", State: prune.Unknown, Reason: prune.UnknownLiveness, Decision: prune.Keep, PID: registry.PID{N: 8, Known: true}},
+		{Name: "hidden", State: prune.Unknown, Reason: prune.UnknownLiveness, Decision: prune.Keep, PID: daemondir.PID{N: 8, Known: true}},
 		{Name: "safe", State: prune.Dead, Reason: prune.Protected, Decision: prune.Keep, LastSeen: ago(time.Hour), StaleAt: ago(-5 * time.Hour)},
 		{Name: "later", State: prune.Dead, Reason: prune.NotStale, Decision: prune.Keep, LastSeen: ago(time.Minute), StaleAt: ago(-5*time.Hour - 59*time.Minute)},
 		{Name: "evil\n\x1b[2J", State: prune.Dead, Reason: prune.NotStale, Decision: prune.Keep, LastSeen: ago(time.Hour), StaleAt: ago(-5*time.Hour - 12*time.Minute)},

@@ -20,6 +20,7 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -173,7 +174,7 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 		if len(o.roots.list) > 1 {
 			dir = row.Dir
 		}
-		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", fate, registry.Printable(dir), row.Reason); err != nil {
+		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", fate, daemondir.Printable(dir), row.Reason); err != nil {
 			return err
 		}
 	}
@@ -187,7 +188,7 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 func (o *options) scan(ctx context.Context, root string, dryRun bool, hook func(*prune.Options)) (*prune.Collector, *registry.Registry, error) {
 	log := o.logOf(root)
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-		log.Warn().Str("event", "root.missing").Str("dir", registry.Printable(root)).Msg("runtime root does not exist")
+		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(root)).Msg("runtime root does not exist")
 	}
 	reg := registry.New()
 	stop := o.screen.follow(func() string { return reading(reg.Len()) })
@@ -211,7 +212,7 @@ func (o *options) singlePass(root string, reg *registry.Registry) prune.Options 
 // logOf returns the logger of a root; with several of them it says which.
 func (o *options) logOf(root string) zerolog.Logger {
 	if len(o.roots.list) > 1 {
-		return o.log.With().Str("root", registry.Printable(root)).Logger()
+		return o.log.With().Str("root", daemondir.Printable(root)).Logger()
 	}
 	return o.log
 }

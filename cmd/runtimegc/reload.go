@@ -1,8 +1,6 @@
 package main
 
-import (
-	"runtimegc/registry"
-)
+import "runtimegc/registry/daemondir"
 
 // reload does what a SIGHUP asks for: the log is opened anew, daemon.toml is read again
 // and, if it is right, what it says goes to every collector. It is for one goroutine.
@@ -18,7 +16,7 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 		return
 	}
 	was, now := o.inEffect, o.timesWith(file)
-	line := o.log.Info().Str("event", "config.reloaded").Str("file", registry.Printable(o.file.path))
+	line := o.log.Info().Str("event", "config.reloaded").Str("file", daemondir.Printable(o.file.path))
 	if was == now {
 		line.Msg("configuration has not changed")
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // What is written comes above the line that says how far we are, whole.
@@ -61,7 +62,7 @@ func TestWatchShowsProgress(t *testing.T) {
 	var watches []*rootWatch
 	for range 2 {
 		w := &rootWatch{reg: registry.New(), ready: make(chan struct{})}
-		w.reg.Put(registry.Entry{Name: "a"})
+		w.reg.Put(daemondir.Entry{Name: "a"})
 		watches = append(watches, w)
 	}
 	shown := make(chan struct{})

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -51,7 +51,7 @@ func keepTextfile(ctx context.Context, log zerolog.Logger, m *metrics) {
 				Msg("metrics cannot be written; trying again after every sweep")
 		case err == nil && said != "":
 			said = ""
-			log.Info().Str("event", "metrics.restored").Str("file", registry.Printable(m.textfile)).
+			log.Info().Str("event", "metrics.restored").Str("file", daemondir.Printable(m.textfile)).
 				Msg("metrics are written again")
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runtimegc/prune"
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // reasonGroups are the reasons as they are told of, and when each stands.
@@ -22,12 +22,12 @@ var reasonGroups = []struct {
 	{"Due, but kept at the last look", []prune.Reason{prune.InUse, prune.Locked, prune.Respawned, prune.Changed,
 		prune.MountPoint, prune.Permission, prune.Failed, prune.Gone}},
 	{"Removed without a judgement of its own", []prune.Reason{prune.Leftover}},
-	{"Invalid: nobody's to judge", []prune.Reason{prune.NotADaemonDir, problem(registry.ProblemEmpty), problem(registry.ProblemNotJSON),
-		problem(registry.ProblemNotObject), problem(registry.ProblemNotRegular), problem(registry.ProblemTooLarge),
-		prune.Permission, problem(registry.ProblemIO)}},
+	{"Invalid: nobody's to judge", []prune.Reason{prune.NotADaemonDir, problem(daemondir.ProblemEmpty), problem(daemondir.ProblemNotJSON),
+		problem(daemondir.ProblemNotObject), problem(daemondir.ProblemNotRegular), problem(daemondir.ProblemTooLarge),
+		prune.Permission, problem(daemondir.ProblemIO)}},
 }
 
-func problem(p registry.Problem) prune.Reason { return prune.Reason(p.String()) }
+func problem(p daemondir.Problem) prune.Reason { return prune.Reason(p.String()) }
 
 // newReasonsTopic is no command but a page of help.
 func newReasonsTopic() *cobra.Command {

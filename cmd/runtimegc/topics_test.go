@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 )
 
 // Every reason there is, is explained by its topic, in help and in the man page.
@@ -20,7 +20,7 @@ func TestReasonsTopic(t *testing.T) {
 	for _, match := range regexp.MustCompile(`Reason = "(\w+)"`).FindAllSubmatch(source, -1) {
 		reasons = append(reasons, string(match[1]))
 	}
-	for p := registry.ProblemPermission; p <= registry.ProblemIO; p++ {
+	for p := daemondir.ProblemPermission; p <= daemondir.ProblemIO; p++ {
 		reasons = append(reasons, p.String())
 	}
 	if len(reasons) < 25 {

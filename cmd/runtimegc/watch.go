@@ -15,6 +15,7 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
 )
 
@@ -172,7 +173,7 @@ type rootWatch struct {
 func (o *watchOptions) newRootWatch(root string, told *rootMetrics) (*rootWatch, error) {
 	w := &rootWatch{
 		watchOptions: o, root: root, reg: registry.New(),
-		log:      o.log.With().Str("root", registry.Printable(root)).Logger(),
+		log:      o.log.With().Str("root", daemondir.Printable(root)).Logger(),
 		settings: make(chan prune.Settings, 1),
 		pings:    []chan struct{}{make(chan struct{}), make(chan struct{})},
 		ready:    make(chan struct{}),
@@ -219,7 +220,7 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 	began := time.Now()
 	started := w.log.Info()
 	if len(w.protect) > 0 {
-		started = started.Str("protect", registry.Printable(w.protect.String()))
+		started = started.Str("protect", daemondir.Printable(w.protect.String()))
 	}
 	started.Str("event", "watch.started").Str("version", version()).
 		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).

@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func FuzzParseSidecar(f *testing.F) {
 			t.Fatalf("%q, want %q", problem, want.problem)
 		}
 		if problem != ProblemNone {
-			if said != (SidecarText{}) {
+			if said != (Sidecar{}) {
 				t.Fatalf("a refused text said %+v", said)
 			}
 			return

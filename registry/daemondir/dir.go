@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 // Reading one daemon dir: never through a symlink, never blocked, never more than a
 // bounded number of bytes. The system calls are in dir_linux.go and dir_other.go.
@@ -24,7 +24,7 @@ const readTries = 4
 // what kept us from knowing. What is wrong with the dir's content is no error but
 // the entry's Problem.
 func Read(root, name string) (Entry, error) {
-	d, err := OpenDir(root, name)
+	d, err := Open(root, name)
 	if errors.Is(err, fs.ErrPermission) {
 		// The dir is there and may be a daemon's; unreadable is a state, not an absence.
 		return Entry{Name: name, Problem: ProblemPermission}, nil
@@ -72,10 +72,10 @@ func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 }
 
 // Text reads a sidecar and parses it.
-func (f *File) Text() ([]byte, SidecarText, Problem) {
+func (f *File) Text() ([]byte, Sidecar, Problem) {
 	text, problem := f.content(MaxSidecarSize)
 	if problem != ProblemNone {
-		return nil, SidecarText{}, problem
+		return nil, Sidecar{}, problem
 	}
 	said, problem := ParseSidecar(text)
 	return text, said, problem

@@ -1,6 +1,6 @@
 //go:build !linux || portable
 
-package registry
+package daemondir
 
 import (
 	"io"
@@ -17,9 +17,9 @@ type Dir struct {
 	id   FileID
 }
 
-// OpenDir opens the daemon dir root/name. The error is fs.ErrNotExist when no
+// Open opens the daemon dir root/name. The error is fs.ErrNotExist when no
 // directory of that name is there; a symlink is none.
-func OpenDir(root, name string) (*Dir, error) {
+func Open(root, name string) (*Dir, error) {
 	path := filepath.Join(root, name)
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -55,12 +55,12 @@ func OpenRoot(path string) (*Root, error) { return &Root{path}, nil }
 // Close closes the root; files opened from it stay open.
 func (r *Root) Close() error { return nil }
 
-// OpenDir is the function [OpenDir].
-func (r *Root) OpenDir(name string) (*Dir, error) { return OpenDir(r.path, name) }
+// OpenDir is the function [Open].
+func (r *Root) OpenDir(name string) (*Dir, error) { return Open(r.path, name) }
 
 // OpenSidecar is [Dir.OpenSidecar] of the daemon dir name.
 func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
-	d, err := OpenDir(r.path, name)
+	d, err := Open(r.path, name)
 	if err != nil {
 		return nil, err
 	}

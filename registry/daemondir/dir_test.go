@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 // Daemon dirs on the real file system. What needs Linux (special files, leases, names
 // of any bytes) is in dir_linux_test.go.
@@ -434,7 +434,7 @@ func stampOf(info fs.FileInfo) Stamp {
 
 func openDir(t *testing.T, root, name string) *Dir {
 	t.Helper()
-	d, err := OpenDir(root, name)
+	d, err := Open(root, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 import "io/fs"
 

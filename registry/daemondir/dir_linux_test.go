@@ -1,6 +1,6 @@
 //go:build !portable
 
-package registry
+package daemondir
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 // Where the runtime root is, and which directories may not be one.
 

@@ -1,4 +1,4 @@
-package registry
+package daemondir
 
 // The sidecar's rule as tables whose rows name what they pin. sidecar_fuzz_test.go has
 // it against an oracle.
@@ -308,7 +308,7 @@ func TestParseSidecarText(t *testing.T) {
 				t.Errorf("the fuzz test's oracle says %q", oracle.problem)
 			}
 			if problem != ProblemNone {
-				if said != (SidecarText{}) {
+				if said != (Sidecar{}) {
 					t.Errorf("a refused text said %+v", said)
 				}
 			} else if said.SpawnedAt != At(1) || said.LastSeen != At(2) {
@@ -357,7 +357,7 @@ func TestParseSidecarTruncated(t *testing.T) {
 		if n == 0 {
 			want = ProblemEmpty
 		}
-		if said, problem := ParseSidecar([]byte(written[:n])); problem != want || said != (SidecarText{}) {
+		if said, problem := ParseSidecar([]byte(written[:n])); problem != want || said != (Sidecar{}) {
 			t.Errorf("%d of %d bytes: %q, %+v", n, len(written), problem, said)
 		}
 	}

@@ -327,3 +327,43 @@ func TestRootsApart(t *testing.T) {
 		})
 	}
 }
+
+// A textfile in the root would be an event there at every sweep, whatever way it is
+// named.
+func TestTextfileIsKeptOutOfTheRoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(dir, "runtime")
+	if err := os.MkdirAll(filepath.Join(root, "a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"link": root, "deep": filepath.Join(root, "a"), "out.prom": filepath.Join(root, "a", "x.prom")} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Skip(err)
+		}
+	}
+	for _, row := range []struct {
+		path, root string
+		refused    bool
+	}{
+		{"runtime/x.prom", "runtime", true},
+		{"runtime/a/x.prom", "runtime", true},
+		{"runtime/not/yet/x.prom", "runtime", true},
+		{"link/x.prom", "runtime", true},
+		{"runtime/x.prom", "link", true},
+		{"deep/x.prom", "runtime", true},
+		{"other/../runtime/x.prom", "runtime", true},
+		{"missing/x.prom", "missing", true},
+		{"x.prom", "runtime", false},
+		{"runtime-metrics/x.prom", "runtime", false},
+		{"x.prom", "missing", false},
+		{"out.prom", "runtime", false}, // the link is what is replaced
+	} {
+		err := textfileApart(filepath.Join(dir, row.path), []string{filepath.Join(dir, row.root)})
+		if (err != nil) != row.refused {
+			t.Errorf("%s with the root %s: %v, want refused: %v", row.path, row.root, err, row.refused)
+		}
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-
-	"runtimegc/watcher"
 )
 
 // logMode lets the file's group read it, as system logs are read; the umask may say no.
@@ -28,10 +26,8 @@ func openLogFile(path string, roots []string) (*logFile, error) {
 // reopen opens the file and only then lets go of the one before: no line is lost.
 func (l *logFile) reopen() error {
 	// In a root each line would be an event, and the log part of a daemon's directory.
-	for _, root := range l.roots {
-		if within(watcher.Resolve(root), watcher.Resolve(l.path)) {
-			return usageError{fmt.Errorf("the log file %q lies in the root %q; keep it elsewhere", l.path, root)}
-		}
+	if err := refuseInRoot("the log file", l.path, l.path, l.roots); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, logMode)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"runtimegc/cmd/runtimegc/metrics"
 	"runtimegc/prune"
 	"runtimegc/registry/daemondir"
 	"runtimegc/watcher"
@@ -156,4 +157,28 @@ func within(dir, path string) bool {
 		}
 		path = up
 	}
+}
+
+// refuseInRoot refuses a file that we are to write, and that lies in one of the roots:
+// each write would be an event there. at is where it lies once symlinks are followed.
+func refuseInRoot(what, path, at string, roots []string) error {
+	for _, root := range roots {
+		if within(watcher.Resolve(root), watcher.Resolve(at)) {
+			return usageError{fmt.Errorf("%s %q lies in the root %q; keep it elsewhere", what, path, root)}
+		}
+	}
+	return nil
+}
+
+func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
+	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this `file` for node_exporter's textfile collector")
+}
+
+// textfileApart refuses a textfile in a root. A symlink as the last part of its path is
+// replaced, not followed.
+func textfileApart(file string, roots []string) error {
+	if file == "" {
+		return nil
+	}
+	return refuseInRoot("--metrics-textfile", file, filepath.Dir(file), roots)
 }

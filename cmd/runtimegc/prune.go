@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"runtimegc/cmd/runtimegc/metrics"
 	"runtimegc/prune"
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
@@ -28,7 +29,7 @@ type pruneOptions struct {
 	*options
 	dryRun  bool
 	json    bool
-	metrics metricsOptions
+	metrics metrics.Options
 }
 
 func newPruneCommand(opts *options) *cobra.Command {
@@ -51,7 +52,7 @@ textfile collector: see watch.`,
 			if err := p.resolve(cmd); err != nil {
 				return err
 			}
-			if err := p.metrics.check(p.roots.list...); err != nil {
+			if err := textfileApart(p.metrics.Textfile.String(), p.roots.list); err != nil {
 				return err
 			}
 			return p.run(cmd.Context(), cmd.OutOrStdout())
@@ -59,7 +60,7 @@ textfile collector: see watch.`,
 	}
 	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "say what would be done, change nothing")
 	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object")
-	p.metrics.addTextfileTo(cmd.Flags())
+	addTextfileFlag(cmd.Flags(), &p.metrics)
 	return cmd
 }
 
@@ -88,20 +89,20 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
-	metrics, err := o.metrics.open(ctx)
+	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
 		return err
 	}
 	var collectors []*prune.Collector
 	dirs := 0
 	for _, root := range o.roots.list {
-		told := metrics.root(root)
-		collector, reg, err := o.scan(ctx, root, o.dryRun, told.hook)
+		counts := published.Root(root)
+		collector, reg, err := o.scan(ctx, root, o.dryRun, counts.Hook)
 		if err != nil {
 			return err
 		}
 		defer collector.Close()
-		if err := told.expose(collector, nil); err != nil {
+		if err := counts.Expose(collector, nil); err != nil {
 			return err
 		}
 		collectors = append(collectors, collector)
@@ -121,7 +122,7 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	slices.SortFunc(result.Daemons, func(a, b prune.Row) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir))
 	})
-	if err := errors.Join(o.print(stdout, result), metrics.write()); err != nil {
+	if err := errors.Join(o.print(stdout, result), published.WriteTextfile()); err != nil {
 		return err
 	}
 	switch {

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"runtimegc/cmd/runtimegc/metrics"
 	"runtimegc/prune"
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
@@ -22,7 +23,7 @@ import (
 type watchOptions struct {
 	*options
 	dryRun   bool
-	metrics  metricsOptions
+	metrics  metrics.Options
 	inEffect prune.Settings // the times, as of the last reload
 
 	processors *processors
@@ -64,7 +65,7 @@ written to --metrics-textfile FILE after each sweep and at the end.`,
 			if err := w.resolve(cmd); err != nil {
 				return err
 			}
-			if err := w.metrics.check(w.roots.list...); err != nil {
+			if err := textfileApart(w.metrics.Textfile.String(), w.roots.list); err != nil {
 				return err
 			}
 			return w.run(cmd.Context(), hangups)
@@ -72,8 +73,8 @@ written to --metrics-textfile FILE after each sweep and at the end.`,
 	}
 	cmd.Flags().Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
 	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "say what would be done, change nothing")
-	w.metrics.addListenTo(cmd.Flags())
-	w.metrics.addTextfileTo(cmd.Flags())
+	cmd.Flags().Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this `address`; without a host on 127.0.0.1")
+	addTextfileFlag(cmd.Flags(), &w.metrics)
 	return cmd
 }
 
@@ -89,18 +90,18 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	}
 	o.processors = newProcessors()
 	defer o.processors.restore()
-	metrics, err := o.metrics.open(ctx)
+	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
 		return err
 	}
-	defer metrics.close()
+	defer published.Close()
 	var watches []*rootWatch
 	for _, root := range o.roots.list {
-		w, err := o.newRootWatch(root, metrics.root(root))
+		w, err := o.newRootWatch(root, published.Root(root))
 		if err != nil {
 			return err
 		}
-		defer w.collector.Close() // after the last word of the metrics
+		defer w.collector.Close() // after the metrics were read for the last time
 		watches = append(watches, w)
 	}
 	service, err := newService(watches)
@@ -108,11 +109,11 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		return err
 	}
 	o.inEffect = o.times
-	// The metrics are told until all else has ended.
-	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopTelling()
+	// The metrics are published until all else has ended.
+	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
 	var publishing sync.WaitGroup
-	publishing.Go(func() { metrics.publish(telling, o.log) })
+	publishing.Go(func() { published.Publish(publishCtx, o.log) })
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -141,7 +142,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		}
 	})
 	running.Wait()
-	stopTelling()
+	stopPublishing()
 	publishing.Wait()
 
 	var failed error
@@ -170,7 +171,7 @@ type rootWatch struct {
 	ready    chan struct{}   // closed when the root has been read, or is waited for
 }
 
-func (o *watchOptions) newRootWatch(root string, told *rootMetrics) (*rootWatch, error) {
+func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
 	w := &rootWatch{
 		watchOptions: o, root: root, reg: registry.New(),
 		log:      o.log.With().Str("root", daemondir.Printable(root)).Logger(),
@@ -188,7 +189,7 @@ func (o *watchOptions) newRootWatch(root string, told *rootMetrics) (*rootWatch,
 		Root: root, Registry: w.reg, Log: log,
 		CheckInterval: o.times.SweepInterval, // as at the start, whatever a SIGHUP changes
 		Lock:          o.lock(),
-		Timed:         told != nil,
+		Timed:         counts != nil,
 		Busy:          func(on bool) { o.processors.busy(root, on) },
 		Scanned: func() {
 			select {
@@ -208,11 +209,11 @@ func (o *watchOptions) newRootWatch(root string, told *rootMetrics) (*rootWatch,
 		Due: due, Settings: w.settings, Ping: w.pings[1], Protect: o.protect,
 		Refreshed: w.watcher.Expect,
 	}
-	told.hook(&opts)
+	counts.Hook(&opts)
 	if w.collector, err = prune.New(opts); err != nil {
 		return nil, err
 	}
-	return w, told.expose(w.collector, w.watcher)
+	return w, counts.Expose(w.collector, w.watcher)
 }
 
 // run starts watcher and collector and waits for them.

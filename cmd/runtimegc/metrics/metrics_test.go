@@ -1,0 +1,194 @@
+package metrics
+
+import (
+	"context"
+	"io"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"runtimegc/prune"
+	"runtimegc/registry"
+	"runtimegc/watcher"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
+}
+
+// eventually waits until ok returns true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// testMetrics returns metrics of a collector and a watcher that have seen nothing yet,
+// for each root.
+func testMetrics(t *testing.T, opts Options, roots ...string) *Metrics {
+	t.Helper()
+	m, err := Open(t.Context(), opts, "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	for _, root := range roots {
+		reg := registry.New()
+		of := m.Root(root)
+		opts := prune.Options{Root: root, Registry: reg}
+		of.Hook(&opts)
+		collector, err := prune.New(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		watch, err := watcher.New(watcher.Options{Root: root, Registry: reg})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := of.Expose(collector, watch); err != nil {
+			t.Fatal(err)
+		}
+		collector.Sweep(t.Context(), nil)
+		of.observeLatency("daemon.live", time.Millisecond)
+	}
+	return m
+}
+
+// Labels are few and of few values, or Prometheus drowns: none is made of what a daemon
+// is called, and a root's path is as harmless as in the log.
+func TestLabels(t *testing.T) {
+	evil := "/root\n\"\xff"
+	m := testMetrics(t, Options{Textfile: "unused"}, evil, "/other")
+	families, err := m.withProcess().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string][]string)
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "runtimegc_") {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			hasRoot := false
+			for _, label := range metric.GetLabel() {
+				hasRoot = hasRoot || label.GetName() == "root"
+				if !slices.Contains(values[label.GetName()], label.GetValue()) {
+					values[label.GetName()] = append(values[label.GetName()], label.GetValue())
+				}
+			}
+			if !hasRoot && family.GetName() != "runtimegc_build_info" {
+				t.Errorf("%s does not say of which root it is", family.GetName())
+			}
+		}
+	}
+	for name, most := range map[string]int{"root": 2, "state": 4, "reason": 9, "event": 2, "version": 1, "goversion": 1} {
+		if len(values[name]) != most {
+			t.Errorf("label %s has values %q, want %d", name, values[name], most)
+		}
+		delete(values, name)
+	}
+	if len(values) > 0 {
+		t.Errorf("unknown labels: %q", values)
+	}
+}
+
+// One process has one registry, but no root twice.
+func TestRootsAreApart(t *testing.T) {
+	m := testMetrics(t, Options{Textfile: "unused"}, "/a")
+	again := m.Root("/a")
+	collector, err := prune.New(prune.Options{Root: "/a", Registry: registry.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Expose(collector, nil); err == nil {
+		t.Error("one root was added twice, and no error")
+	}
+}
+
+// publish runs m until the returned function is called, which fails the test unless it
+// then ends and leaves no goroutine behind.
+func publish(t *testing.T, m *Metrics, log io.Writer) (stop func()) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.Publish(ctx, zerolog.New(log))
+	}()
+	stop = sync.OnceFunc(func() {
+		t.Helper()
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it does not end")
+		}
+		eventually(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= before })
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// Without options nothing is made, and no hook is set.
+func TestNoMetrics(t *testing.T) {
+	m, err := Open(t.Context(), Options{}, "v1")
+	if err != nil || m != nil {
+		t.Fatalf("%v, %v", m, err)
+	}
+	of := m.Root("/a")
+	var opts prune.Options
+	of.Hook(&opts)
+	if of != nil || !reflect.ValueOf(opts).IsZero() {
+		t.Error("the collector has a hook")
+	}
+	if err := of.Expose(nil, nil); err != nil {
+		t.Error(err)
+	}
+	m.Publish(t.Context(), zerolog.Nop())
+	if err := m.WriteTextfile(); err != nil {
+		t.Error(err)
+	}
+	m.Close()
+}
+
+// The library's default registry, which any package may add to, is not published.
+func TestOwnRegistry(t *testing.T) {
+	m := testMetrics(t, Options{Textfile: "unused"})
+	foreign := prometheus.NewCounter(prometheus.CounterOpts{Name: "foreign_total"})
+	prometheus.MustRegister(foreign)
+	defer prometheus.Unregister(foreign)
+	families, err := m.withProcess().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "foreign_total" {
+			t.Error("it is published")
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package metrics
+
+// Writing the metrics to a file for node_exporter's textfile collector.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"runtimegc/registry/daemondir"
+)
+
+// textfileSuffix is what node_exporter requires of a name. A temporary file does not
+// have it, so that node_exporter reads no file that is being written.
+const textfileSuffix = ".prom"
+
+// A Textfile is the absolute path of the file, or empty. It is a flag's value.
+type Textfile string
+
+// Set takes a path that ends in .prom.
+func (f *Textfile) Set(path string) (err error) {
+	if path != "" {
+		if !strings.HasSuffix(path, textfileSuffix) {
+			return fmt.Errorf("node_exporter reads only files named *%s", textfileSuffix)
+		}
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
+	*f = Textfile(path)
+	return nil
+}
+
+func (f *Textfile) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *Textfile) Type() string { return "file" }
+
+// WriteTextfile writes the textfile once, if there is to be one. It replaces the old
+// file in one step.
+func (m *Metrics) WriteTextfile() error {
+	if m == nil || m.opts.Textfile == "" {
+		return nil
+	}
+	if err := prometheus.WriteToTextfile(string(m.opts.Textfile), m.registry); err != nil {
+		return fmt.Errorf("writing metrics to %q: %w", m.opts.Textfile, err)
+	}
+	return nil
+}
+
+// keepTextfile writes the file now, after each sweep, and when ctx is done. An error is
+// logged once, until another takes its place.
+func (m *Metrics) keepTextfile(ctx context.Context, log zerolog.Logger) {
+	logged := ""
+	write := func() {
+		err := m.WriteTextfile()
+		switch {
+		case err != nil && cause(err) != logged:
+			logged = cause(err)
+			log.Warn().Str("event", "metrics.failed").Err(err).
+				Msg("metrics cannot be written; trying again after every sweep")
+		case err == nil && logged != "":
+			logged = ""
+			log.Info().Str("event", "metrics.restored").Str("file", daemondir.Printable(string(m.opts.Textfile))).
+				Msg("metrics are written again")
+		}
+	}
+	for {
+		write()
+		select {
+		case <-ctx.Done():
+			write()
+			return
+		case <-m.swept:
+		}
+	}
+}
+
+// cause returns the text of an error without the name of the temporary file, which
+// differs each time.
+func cause(err error) string {
+	var path *os.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Op + ": " + path.Err.Error()
+	case errors.As(err, &link):
+		return link.Op + ": " + link.Err.Error()
+	}
+	return err.Error()
+}

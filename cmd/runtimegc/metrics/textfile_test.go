@@ -1,0 +1,84 @@
+package metrics
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// A file that node_exporter would not read is refused; a relative path is made absolute.
+func TestTextfile(t *testing.T) {
+	var f Textfile
+	if err := f.Set("x.prom"); err != nil || !filepath.IsAbs(string(f)) || filepath.Base(string(f)) != "x.prom" {
+		t.Errorf("%q, %v", f, err)
+	}
+	was := f
+	if err := f.Set("x.txt"); err == nil || f != was {
+		t.Errorf("%q, %v", f, err)
+	}
+	if err := f.Set(""); err != nil || f != "" {
+		t.Errorf("%q, %v", f, err)
+	}
+}
+
+// A file that cannot be written is said once, tried again at every sweep, and said once
+// when it can be.
+func TestTextfileTrouble(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "collector")
+	file := filepath.Join(dir, "runtimegc.prom")
+	m := testMetrics(t, Options{Textfile: Textfile(file)}, "/a")
+	var log lines
+	stop := publish(t, m, &log)
+	sweep := func() { m.swept <- struct{}{} } // there is one slot: of three, two were taken in
+	for range 5 {
+		sweep()
+	}
+	if n := log.count("metrics.failed"); n != 1 {
+		t.Errorf("said %d times that there is no directory", n)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		sweep()
+	}
+	eventually(t, "the file is there", func() bool { _, err := os.Stat(file); return err == nil })
+	eventually(t, "a directory is in its place", func() bool { // another trouble
+		return os.Remove(file) == nil && os.Mkdir(file, 0o755) == nil
+	})
+	for range 3 {
+		sweep()
+	}
+	stop()
+	if log.count("metrics.failed") != 2 || log.count("metrics.restored") != 1 {
+		t.Errorf("the log has\n%s", log.text.String())
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// What is in the textfile is read together with what node_exporter says of itself, in
+// one scrape: a metric that both have fails it.
+func TestTextfileHasOnlyOurs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "runtimegc.prom")
+	m := testMetrics(t, Options{Textfile: Textfile(file)}, "/a")
+	if err := m.WriteTextfile(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		if !strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), "runtimegc_") {
+			t.Errorf("not ours: %s", line)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o644 {
+		t.Errorf("node_exporter, another user, may not read it: %v, %v", info.Mode(), err)
+	}
+}

@@ -45,12 +45,7 @@ list changes nothing, takes no lock, and may run beside a watch.`,
   runtimegc list --state dead,unknown
   runtimegc list my-daemon
   runtimegc list --json | jq -r '.[] | select(.state == "dead") | .dir'`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("%s takes one NAME at most, got %q as well", cmd.CommandPath(), args[1])}
-			}
-			return nil
-		},
+		Args: atMostOne("NAME"),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp

@@ -15,9 +15,9 @@ import (
 	"os/signal"
 	"syscall"
 
-	"runtimegc/registry/daemondir"
-
 	"github.com/spf13/cobra"
+
+	"runtimegc/registry/daemondir"
 )
 
 func main() {
@@ -81,9 +81,20 @@ matches, or by a flock on it: flock -s DIR sleep infinity.`,
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	opts.addTo(cmd.PersistentFlags())
 	cmd.AddCommand(newWatchCommand(opts), newPruneCommand(opts), newListCommand(opts), newServiceCommand(opts),
-		newManCommand(), newReasonsTopic())
+		newReasonsTopic())
+	addMan(cmd)
 	addCompletion(cmd, opts)
 	return cmd
+}
+
+// atMostOne refuses more than one argument, as a mistake in usage.
+func atMostOne(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usageError{fmt.Errorf("%s takes at most one %s, got %q as well", cmd.CommandPath(), name, args[1])}
+		}
+		return nil
+	}
 }
 
 // noArgs refuses arguments, as a mistake in usage.

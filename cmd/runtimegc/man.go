@@ -1,65 +1,53 @@
+//go:build man
+
 package main
+
+// Man pages are made by "go run -tags man ./cmd/runtimegc man DIR". The shipped program
+// does without: the generator would add 0.7 MB to it.
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
 
-// newManCommand is for those who package the program, and hidden from those who use it.
-func newManCommand() *cobra.Command {
-	return &cobra.Command{
+// addMan adds the command that makes the pages.
+func addMan(to *cobra.Command) {
+	to.AddCommand(&cobra.Command{
 		Use:    "man [DIR]",
 		Short:  "Print the man page, or write those of all commands into DIR",
 		Hidden: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("%s takes one DIR at most, got %q as well", cmd.CommandPath(), args[1])}
-			}
-			return nil
-		},
-		Example: `  runtimegc man | man -l -
-  runtimegc man /usr/local/share/man/man1`,
+		Args:   atMostOne("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// A tree of its own: the one that runs has what cobra adds to it by then.
+			// Not the tree that is running, to which cobra has added commands by now.
 			root := newRootCommand()
-			if len(args) == 0 {
-				return printMan(root, cmd.OutOrStdout())
-			}
 			prepareMan(root)
-			if err := doc.GenManTree(root, manHeader(), args[0]); err != nil {
+			header := &doc.GenManHeader{Section: "1", Source: "runtimegc " + version(), Manual: "User Commands"}
+			if len(args) == 0 {
+				return doc.GenMan(root, header, cmd.OutOrStdout())
+			}
+			if err := doc.GenManTree(root, header, args[0]); err != nil {
 				return fmt.Errorf("writing man pages: %w", err)
 			}
 			return nil
 		},
-	}
+	})
 }
 
-func manHeader() *doc.GenManHeader {
-	return &doc.GenManHeader{Section: "1", Source: "runtimegc " + version(), Manual: "User Commands"}
-}
-
-func printMan(root *cobra.Command, w io.Writer) error {
-	prepareMan(root)
-	return doc.GenMan(root, manHeader(), w)
-}
-
-// prepareMan adds to the root's page what is of no command. cobra takes Long for
-// Markdown, so a heading in it begins a section.
+// prepareMan adds to the page of the root command what belongs to no single command.
+// cobra takes Long for Markdown, so a heading in it begins a section.
 func prepareMan(root *cobra.Command) {
 	root.DisableAutoGenTag = true
 	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
-		completion.Hidden = true // five pages on what its help says
+		completion.Hidden = true // its help says what five pages would
 	}
-	// Not the home of who makes the page.
+	// The default must not show the home directory of whoever makes the page.
 	root.PersistentFlags().Lookup("root").DefValue = "$XDG_DATA_HOME/running-process/runtime"
 	var more strings.Builder
 	more.WriteString(root.Long)
-	more.WriteString("\n\n# REASONS\n")
-	more.WriteString("The log, and --json of list and prune, give a code as the reason; list says it in words.\n")
+	more.WriteString("\n\n# REASONS\n" + reasonsIntro)
 	for _, group := range reasonGroups {
 		fmt.Fprintf(&more, "\n%s:\n\n", group.title)
 		for _, reason := range group.reasons {
@@ -79,17 +67,17 @@ func prepareMan(root *cobra.Command) {
 
 # ENVIRONMENT
 **XDG_DATA_HOME**
-: the root is $XDG_DATA_HOME/running-process/runtime, unless --root says otherwise; if it is empty or relative, ~/.local/share/running-process/runtime
+: the default of --root is $XDG_DATA_HOME/running-process/runtime, or ~/.local/share/running-process/runtime if the variable is empty or relative
 
 **RUNTIMEGC_...**
-: every flag, as in RUNTIMEGC_STALE_AFTER=12h; the command line comes first, then these, then daemon.toml
+: every flag, as in RUNTIMEGC_STALE_AFTER=12h; a variable overrides daemon.toml, and the command line overrides both
 
 **NO_COLOR**, **TERM**
-: no colours if NO_COLOR is not empty, or TERM is dumb
+: there are no colours if NO_COLOR is not empty, or if TERM is dumb
 
 # FILES
 **ROOT/NAME/NAME.daemon.json**
-: the sidecar of the daemon NAME. Its spawned_at_unix_ms and last_seen_unix_ms are read; the latter is written
+: the sidecar of the daemon NAME. Its spawned_at_unix_ms and last_seen_unix_ms are read; only last_seen_unix_ms is written
 
 **ROOT/NAME/daemon.pid**
 : the pid of its process

@@ -29,10 +29,12 @@ var reasonGroups = []struct {
 
 func problem(p daemondir.Problem) prune.Reason { return prune.Reason(p.String()) }
 
+const reasonsIntro = "The log and --json give the reason as a code; list says it in words.\n"
+
 // newReasonsTopic is no command but a page of help.
 func newReasonsTopic() *cobra.Command {
 	var text strings.Builder
-	text.WriteString("The log, and --json of list and prune, give a code as the reason; list says it in words.\n")
+	text.WriteString(reasonsIntro)
 	for _, group := range reasonGroups {
 		fmt.Fprintf(&text, "\n%s:\n", group.title)
 		for _, reason := range group.reasons {

@@ -2,8 +2,6 @@ package prune
 
 import (
 	"fmt"
-	"math"
-	"strings"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -132,23 +130,8 @@ func (c *Collector) explainLastSeen(e daemondir.Entry, now time.Time) Check {
 	return Check{AskLastSeen, answer, reason, fmt.Sprintf("it was last seen alive %s; %s must pass", seen, span(uint64(c.opts.StaleAfter.Milliseconds())))}
 }
 
-// span writes a number of milliseconds as a duration, with no more digits than matter.
-func span(ms uint64) string {
-	if ms > math.MaxInt64/uint64(time.Millisecond) {
-		return "centuries"
-	}
-	d := time.Duration(ms) * time.Millisecond
-	if d >= time.Minute {
-		d = d.Round(time.Second)
-	}
-	text := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
-}
+// span writes a number of milliseconds.
+func span(ms uint64) string { return FormatDuration(DurationOfMS(float64(ms)), 2) }
 
 // explainLiveness asks all the questions about the process of that pid.
 func explainLiveness(ev evidence, pid daemondir.PID) []Check {

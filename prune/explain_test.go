@@ -203,14 +203,3 @@ func TestEveryReasonHasWords(t *testing.T) {
 		owner[w] = r
 	}
 }
-
-func TestSpan(t *testing.T) {
-	for ms, want := range map[uint64]string{
-		0: "0s", 658: "658ms", 5000: "5s", 90_000: "1m30s", 600_000: "10m", 6 * 3_600_000: "6h",
-		6*3_600_000 + 60_000: "6h1m", 6*3_600_000 + 1000: "6h0m1s", 1<<64 - 1: "centuries",
-	} {
-		if got := span(ms); got != want {
-			t.Errorf("%d ms: %q, want %q", ms, got, want)
-		}
-	}
-}

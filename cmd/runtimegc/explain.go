@@ -85,7 +85,7 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) string {
 	switch fateOf(x.Row) {
 	case fateAlive:
-		return fmt.Sprintf("Every sweep refreshes it. The directory is removed once its daemon has been dead for %s.", span(uint64(staleAfter.Milliseconds()), 2))
+		return fmt.Sprintf("Every sweep refreshes it. The directory is removed once its daemon has been dead for %s.", prune.FormatDuration(staleAfter, 2))
 	case fateDue:
 		return "The next sweep removes the directory."
 	case fateKept:

@@ -244,42 +244,22 @@ func upSince(t daemondir.Timestamp, now time.Time) string {
 	return clock(int64(t.MS), now)
 }
 
-// relative says when t is, as people do: "3h ago", "in 5h 12m", "now", "-" if unknown.
+// relative writes a time as seen from now: "3h ago", "in 5h 12m", "now", or "-" if it is
+// unknown.
 func relative(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {
 		return "-"
 	}
-	at := now.UnixMilli()
+	// In whole seconds.
+	span := func(ms uint64, parts int) string {
+		return prune.FormatDuration(prune.DurationOfMS(float64(ms)).Truncate(time.Second), parts)
+	}
+	at := uint64(now.UnixMilli())
 	switch {
-	case t.MS > uint64(at)+999:
-		return "in " + span(t.MS-uint64(at), 2)
-	case t.MS+999 < uint64(at):
-		return span(uint64(at)-t.MS, 1) + " ago"
+	case t.MS > at+999:
+		return "in " + span(t.MS-at, 2)
+	case t.MS+999 < at:
+		return span(at-t.MS, 1) + " ago"
 	}
 	return "now"
-}
-
-// span writes a number of milliseconds in its largest units, at most parts of them.
-func span(ms uint64, parts int) string {
-	units := []struct {
-		ms   uint64
-		name string
-	}{
-		{365 * 24 * 3600 * 1000, "y"}, {24 * 3600 * 1000, "d"}, {3600 * 1000, "h"}, {60 * 1000, "m"}, {1000, "s"},
-	}
-	var words []string
-	for _, unit := range units {
-		n := ms / unit.ms
-		ms %= unit.ms
-		if n > 0 {
-			words = append(words, strconv.FormatUint(n, 10)+unit.name)
-		}
-		if len(words) > 0 {
-			// The next smaller unit only: "5h 12m", never "5h 3s".
-			if parts--; parts == 0 {
-				break
-			}
-		}
-	}
-	return strings.Join(words, " ")
 }

@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"runtimegc/registry/daemondir"
-
 	"github.com/rs/zerolog"
+
+	"runtimegc/prune"
+	"runtimegc/registry/daemondir"
 )
 
 // logTime is RFC 3339 with milliseconds, in UTC.
@@ -92,7 +93,7 @@ func forPeople(fields map[string]any, manyRoots bool, home string) {
 			fields[name] = clock(int64(n), time.Now())
 		case strings.HasSuffix(key, "_ms"):
 			delete(fields, key)
-			fields[strings.TrimSuffix(key, "_ms")] = rounded(n)
+			fields[strings.TrimSuffix(key, "_ms")] = strings.ReplaceAll(prune.FormatDuration(prune.DurationOfMS(n), 3), " ", "") // or it would be quoted
 		case n == 0:
 			delete(fields, key)
 		}
@@ -107,25 +108,4 @@ func clock(ms int64, now time.Time) string {
 		return t.Format(time.TimeOnly)
 	}
 	return t.Format("2006-01-02T15:04")
-}
-
-// rounded writes a duration in ms with no more digits than one would say.
-func rounded(ms float64) string {
-	d := time.Duration(ms * float64(time.Millisecond))
-	switch {
-	case d >= time.Minute:
-		d = d.Round(time.Second)
-	case d >= time.Second:
-		d = d.Round(100 * time.Millisecond)
-	case d >= time.Millisecond:
-		d = d.Round(100 * time.Microsecond)
-	}
-	text := strings.Replace(d.String(), "µ", "u", 1) // the console would quote it
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }

@@ -1,7 +1,7 @@
 package main
 
-// Where a value comes from: the command line, else the environment, else daemon.toml,
-// else the default.
+// A value comes from the command line, else from the environment, else from daemon.toml,
+// else it is the default.
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ import (
 	"runtimegc/prune"
 )
 
-// envPrefix begins the name of the environment variable of every flag.
+// envPrefix begins the names of the environment variables.
 const envPrefix = "RUNTIMEGC_"
 
 // envName returns the environment variable of a flag: RUNTIMEGC_STALE_AFTER of
@@ -29,25 +29,25 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment sets every flag that is not on the command line and whose variable is
-// not empty, as if it were given there. One that may be repeated has its values in one
-// variable, separated as in $PATH. Variables of other commands' flags are not looked at.
+// fromEnvironment sets every flag that is not on the command line, but whose variable is
+// not empty, as if it had been given. The variable of a flag that may be repeated holds
+// a list, separated as in $PATH. Variables of other commands' flags are ignored.
 func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
 		text := os.Getenv(name)
-		// help and version are no settings, but other commands.
+		// help and version are not settings.
 		if err != nil || f.Changed || text == "" || f.Name == "help" || f.Name == "version" {
 			return
 		}
-		var refused error
+		var invalid error
 		if list, ok := f.Value.(pflag.SliceValue); ok {
-			refused = list.Replace(filepath.SplitList(text))
+			invalid = list.Replace(filepath.SplitList(text))
 		} else {
-			refused = f.Value.Set(text)
+			invalid = f.Value.Set(text)
 		}
-		if refused != nil {
-			err = usageError{fmt.Errorf("environment variable %s is %q: %w", name, text, refused)}
+		if invalid != nil {
+			err = usageError{fmt.Errorf("environment variable %s is %q: %w", name, text, invalid)}
 			return
 		}
 		f.Changed = true
@@ -55,8 +55,8 @@ func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// defaultConfig returns the path of the daemon manager's own configuration, by its own
-// rule; it is empty where there is no home:
+// defaultConfig returns the path where the daemon manager looks for its configuration;
+// it is empty if there is no home directory:
 //
 //	Linux, other Unix  $XDG_CONFIG_HOME/running-process/daemon.toml, else ~/.config/...
 //	macOS              ~/Library/Application Support/running-process/daemon.toml
@@ -81,34 +81,34 @@ func defaultConfig(goos, home string, getenv func(string) string) string {
 	return filepath.Join(dir, "running-process", "daemon.toml")
 }
 
-// A configFile is the daemon.toml of this run.
+// A configFile is the daemon.toml that this run reads.
 type configFile struct {
-	path string // empty: none
-	must bool   // it was asked for: that it is missing is an error
+	path string // empty if there is none
+	must bool   // given by the user, so that it is an error if it is missing
 }
 
-func newConfigFile(asked string) (configFile, error) {
-	if asked == "" {
-		home, _ := os.UserHomeDir() // none: no file
+func newConfigFile(given string) (configFile, error) {
+	if given == "" {
+		home, _ := os.UserHomeDir() // without one there is no file
 		return configFile{path: defaultConfig(runtime.GOOS, home, os.Getenv)}, nil
 	}
-	path, err := filepath.Abs(asked)
+	path, err := filepath.Abs(given)
 	if err != nil {
 		return configFile{}, fmt.Errorf("resolving --config: %w", err)
 	}
 	return configFile{path: path, must: true}, nil
 }
 
-// The keys of daemon.toml that are ours.
+// The keys of daemon.toml that we read.
 const (
 	intervalKey   = "runtime_gc_interval_secs"
 	staleAfterKey = "runtime_gc_stale_after_secs"
 )
 
-// read returns what the file says of our times; zero is what it says nothing of. A
-// deleter does not guess what was meant: anything wrong with the file is an error. That
-// names the file, the line and the key, and nothing else of what the file holds, which
-// may be secret; the parser's own message quotes what it stumbled over.
+// read returns the times in the file; those that it does not have are zero. A program
+// that deletes must not guess, so anything wrong with the file is an error. The error
+// has the name of the file, the line and the key, and nothing else: the file may hold
+// secrets, and the parser's own message quotes it.
 func (c configFile) read() (prune.Settings, error) {
 	var s prune.Settings
 	if c.path == "" {
@@ -121,11 +121,11 @@ func (c configFile) read() (prune.Settings, error) {
 	if err != nil {
 		return s, fmt.Errorf("reading configuration: %w", err)
 	}
-	// A map and not a struct: its keys are matched to the letter, as the manager does.
+	// A map, because the keys of a struct match in any case, and the manager's do not.
 	var file map[string]toml.Primitive
 	meta, err := toml.Decode(string(text), &file)
 	if err != nil {
-		return s, c.fault(err, "no valid TOML")
+		return s, c.invalid(err, "not valid TOML")
 	}
 	for key, to := range map[string]*time.Duration{intervalKey: &s.SweepInterval, staleAfterKey: &s.StaleAfter} {
 		value, ok := file[key]
@@ -134,15 +134,15 @@ func (c configFile) read() (prune.Settings, error) {
 		}
 		var secs seconds
 		if err := meta.PrimitiveDecode(value, &secs); err != nil {
-			return prune.Settings{}, c.fault(err, fmt.Sprintf("must be a whole number of seconds, from 1 to %d", maxSeconds))
+			return prune.Settings{}, c.invalid(err, fmt.Sprintf("must be a whole number of seconds, from 1 to %d", maxSeconds))
 		}
 		*to = time.Duration(secs) * time.Second
 	}
 	return s, nil
 }
 
-// fault says where the file is wrong.
-func (c configFile) fault(err error, what string) error {
+// invalid returns an error that says where the file is wrong.
+func (c configFile) invalid(err error, what string) error {
 	var at toml.ParseError
 	if !errors.As(err, &at) {
 		return fmt.Errorf("reading configuration %q: %s", c.path, what)
@@ -154,13 +154,13 @@ func (c configFile) fault(err error, what string) error {
 	return fmt.Errorf("reading configuration %q: line %d:%s %s", c.path, at.Position.Line, key, what)
 }
 
-// maxSeconds is what fits a time.Duration: 292 years.
+// maxSeconds is the most that fits a time.Duration: 292 years.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 // seconds is a time in daemon.toml.
 type seconds int64
 
-// UnmarshalTOML refuses all that is no usable time. The caller says what would be one.
+// UnmarshalTOML refuses what is not a usable time. The caller's error says what is.
 func (s *seconds) UnmarshalTOML(value any) error {
 	n, ok := value.(int64)
 	if !ok || n < 1 || n > maxSeconds {

@@ -18,8 +18,8 @@ import (
 	"runtimegc/watcher"
 )
 
-// explain prints all that is known of one daemon. Where several roots have one of that
-// name, --root has to say which is meant.
+// explain prints all that is known of one daemon. If several roots have one of that
+// name, the user must choose with --root.
 func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string) error {
 	found := ""
 	var reg *registry.Registry
@@ -30,7 +30,7 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 		case err != nil:
 			return fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)
 		case found != "":
-			return fmt.Errorf("daemon dir %q is in root %q and in root %q; say which by --root", name, found, root)
+			return fmt.Errorf("daemon dir %q is in root %q and in root %q; choose one with --root", name, found, root)
 		default:
 			found, reg = root, one
 		}
@@ -53,9 +53,9 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfter time.Duration) error {
 	color := wantsColor(isTerminal(w))
 	stays := ""
-	switch fateOf(x.Row) {
-	case fateKept, fateLater, fateNever:
-		stays = ", and stays" // the reason is why it does, not why it is dead
+	switch statusOf(x.Row) {
+	case statusBlocked, statusNotDue, statusNever:
+		stays = ", and stays" // the reason says why it stays, not why it is dead
 	}
 	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", daemondir.Printable(x.Name), paint(color, x.State, string(x.State)),
 		stays, why(x.Row), whatNext(x, now, staleAfter))
@@ -70,7 +70,7 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	} {
 		when := "-"
 		if line.at.Known {
-			when = fmt.Sprintf("%s (%s)", clock(int64(line.at.MS), now), relative(line.at, now))
+			when = fmt.Sprintf("%s (%s)", clockTime(int64(line.at.MS), now), relative(line.at, now))
 		}
 		fmt.Fprintf(t, "%s\t%s\n", line.title, when)
 	}
@@ -81,27 +81,28 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	return t.Flush()
 }
 
-// whatNext says what will become of the dir, and when.
+// whatNext says what will happen to the directory, and when. It follows a sentence with
+// the reason.
 func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) string {
-	switch fateOf(x.Row) {
-	case fateAlive:
-		return fmt.Sprintf("Every sweep refreshes it. The directory is removed once its daemon has been dead for %s.", prune.FormatDuration(staleAfter, 2))
-	case fateDue:
-		return "The next sweep removes the directory."
-	case fateKept:
-		return "The directory is due, and goes with the first sweep that this does not keep from it."
-	case fateLater:
-		text := fmt.Sprintf("The directory is due %s, and goes with the sweep after that", relative(x.StaleAt, now))
+	switch statusOf(x.Row) {
+	case statusAlive:
+		return fmt.Sprintf("Every sweep refreshes its sidecar. Its directory is removed once it has been dead for %s.", prune.FormatDuration(staleAfter, 2))
+	case statusDue:
+		return "The next sweep removes its directory."
+	case statusBlocked:
+		return "It is due; the first sweep after this no longer holds removes it."
+	case statusNotDue:
+		text := fmt.Sprintf("It is due %s; the first sweep after that removes it", relative(x.StaleAt, now))
 		for _, c := range x.Checks {
 			if c.Answer == prune.Kept && c.Question != prune.AskLastSeen {
-				return text + ", unless it still is so that " + c.Reason.Words() + "."
+				return text + ", unless this still holds: " + c.Reason.Words() + "."
 			}
 		}
 		return text + "."
-	case fateNever:
-		return "The directory is never removed while that is so."
-	case fateUnknown:
-		return "The directory stays, and is not refreshed, for as long as that cannot be told."
+	case statusNever:
+		return "It is not removed as long as this holds."
+	case statusUnknown:
+		return "It is neither refreshed nor removed as long as this is not known."
 	}
-	return "The directory is never removed, because nothing says whose it is."
+	return "It is never removed, because nothing shows that it belongs to a daemon."
 }

@@ -1,7 +1,7 @@
 package main
 
-// Values of flags. What is wrong with one is found out where it is set, so that the
-// command line and the environment are told of it alike.
+// Types of flag values. Each refuses a wrong value in Set, which both the command line
+// and the environment call.
 
 import (
 	"errors"
@@ -11,15 +11,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"runtimegc/prune"
 )
 
-// duration is a positive time; times are reckoned in milliseconds.
+// duration is positive; the smallest is a millisecond, the unit of all timestamps.
 type duration time.Duration
 
 func (d *duration) Set(text string) error {
 	parsed, err := time.ParseDuration(text)
 	if err != nil {
-		return errors.New("no duration such as 90s, 5m or 6h")
+		return errors.New("it must be a duration, such as 90s, 5m or 6h")
 	}
 	if parsed < time.Millisecond {
 		return errors.New("it must be positive (at least 1ms)")
@@ -39,8 +41,7 @@ type choice struct {
 
 func (c *choice) Set(text string) error {
 	if !slices.Contains(c.of, text) {
-		last := len(c.of) - 1
-		return fmt.Errorf("it must be %s or %s", strings.Join(c.of[:last], ", "), c.of[last])
+		return fmt.Errorf("it must be %s", either(c.of))
 	}
 	c.word = text
 	return nil
@@ -49,12 +50,38 @@ func (c *choice) Set(text string) error {
 func (c *choice) String() string { return c.word }
 func (c *choice) Type() string   { return "string" }
 
+// choices is any number of some words, given with commas between them or one by one.
+type choices struct {
+	words []string
+	of    []string
+}
+
+func (c *choices) Set(text string) error {
+	words := strings.Split(text, ",")
+	for _, word := range words {
+		if !slices.Contains(c.of, word) {
+			return fmt.Errorf("%q must be %s", word, either(c.of))
+		}
+	}
+	c.words = append(c.words, words...)
+	return nil
+}
+
+func (c *choices) String() string { return strings.Join(c.words, ",") }
+func (c *choices) Type() string   { return "strings" }
+
+// either returns "a, b or c".
+func either(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 // path is the absolute path of a file.
 type path string
 
 func (p *path) Set(text string) error {
 	if text == "" {
-		return errors.New("it is empty; leave it out for the default")
+		return errors.New("it is empty; leave the flag out for the default")
 	}
 	abs, err := filepath.Abs(text)
 	*p = path(abs)
@@ -64,8 +91,8 @@ func (p *path) Set(text string) error {
 func (p *path) String() string { return string(*p) }
 func (p *path) Type() string   { return "file" }
 
-// paths is a list of absolute paths; the first that is set takes the place of the
-// default. It is a [pflag.SliceValue].
+// paths is a list of absolute paths; the first that is set replaces the default. It is a
+// [pflag.SliceValue].
 type paths struct {
 	list  []string
 	given bool
@@ -98,3 +125,30 @@ func (p *paths) Replace(all []string) error {
 func (p *paths) GetSlice() []string { return p.list }
 func (p *paths) String() string     { return strings.Join(p.list, string(os.PathListSeparator)) }
 func (p *paths) Type() string       { return "directory" }
+
+// globs are patterns for the names of daemons. It is a [pflag.SliceValue].
+type globs []string
+
+func (g *globs) Set(pattern string) error { return g.Append(pattern) }
+
+func (g *globs) Append(pattern string) error {
+	if err := prune.CheckPattern(pattern); err != nil {
+		return err
+	}
+	*g = append(*g, pattern)
+	return nil
+}
+
+func (g *globs) Replace(all []string) error {
+	*g = nil
+	for _, pattern := range all {
+		if err := g.Append(pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *globs) GetSlice() []string { return *g }
+func (g *globs) String() string     { return strings.Join(*g, " ") }
+func (g *globs) Type() string       { return "glob" }

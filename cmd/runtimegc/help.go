@@ -1,7 +1,11 @@
 package main
 
+// What belongs to no single command: the page on reasons, and shell completion.
+
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,28 +14,28 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// reasonGroups are the reasons as they are told of, and when each stands.
+const reasonsIntro = "The log and --json give each reason as a code; list gives it in words.\n"
+
+// reasonGroups are all reasons, by when they apply.
 var reasonGroups = []struct {
 	title   string
 	reasons []prune.Reason
 }{
 	{"Alive", []prune.Reason{prune.Running}},
 	{"Dead", []prune.Reason{prune.Exited, prune.Zombie, prune.PIDReused, prune.NoPID}},
-	{"Dead, but kept", []prune.Reason{prune.NotStale, prune.NoTimestamp, prune.Protected}},
-	{"Neither dead nor alive for certain", []prune.Reason{prune.UnknownLiveness}},
-	{"Due, but kept at the last look", []prune.Reason{prune.InUse, prune.Locked, prune.Respawned, prune.Changed,
+	{"Dead, but not due", []prune.Reason{prune.NotStale, prune.NoTimestamp, prune.Protected}},
+	{"Unknown, neither dead nor alive for certain", []prune.Reason{prune.UnknownLiveness}},
+	{"Due, but kept by the last checks before a removal", []prune.Reason{prune.InUse, prune.Locked, prune.Respawned, prune.Changed,
 		prune.MountPoint, prune.Permission, prune.Failed, prune.Gone}},
-	{"Removed without a judgement of its own", []prune.Reason{prune.Leftover}},
-	{"Invalid: nobody's to judge", []prune.Reason{prune.NotADaemonDir, problem(daemondir.ProblemEmpty), problem(daemondir.ProblemNotJSON),
+	{"Removed without being judged", []prune.Reason{prune.Leftover}},
+	{"Invalid, without a usable sidecar", []prune.Reason{prune.NotADaemonDir, problem(daemondir.ProblemEmpty), problem(daemondir.ProblemNotJSON),
 		problem(daemondir.ProblemNotObject), problem(daemondir.ProblemNotRegular), problem(daemondir.ProblemTooLarge),
 		prune.Permission, problem(daemondir.ProblemIO)}},
 }
 
 func problem(p daemondir.Problem) prune.Reason { return prune.Reason(p.String()) }
 
-const reasonsIntro = "The log and --json give the reason as a code; list says it in words.\n"
-
-// newReasonsTopic is no command but a page of help.
+// newReasonsTopic returns a page of help; it has no command to run.
 func newReasonsTopic() *cobra.Command {
 	var text strings.Builder
 	text.WriteString(reasonsIntro)
@@ -43,7 +47,61 @@ func newReasonsTopic() *cobra.Command {
 	}
 	return &cobra.Command{
 		Use:   "reasons",
-		Short: "What the codes in \"reason\" mean",
+		Short: "What the reason codes mean",
 		Long:  strings.TrimSuffix(text.String(), "\n"),
 	}
+}
+
+// addCompletion adds cobra's command that prints completion scripts, and completes the
+// flags that all commands have. An unknown shell is a mistake in usage.
+func addCompletion(root *cobra.Command, opts *options) {
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"log-format":  cobra.FixedCompletions(opts.logFormat.of, cobra.ShellCompDirectiveNoFileComp),
+		"log-level":   cobra.FixedCompletions(opts.logLevel.of, cobra.ShellCompDirectiveNoFileComp),
+		"stale-after": cobra.NoFileCompletions,
+		"root":        cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+		"protect": func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			return daemonNames(cmd, opts, typed), cobra.ShellCompDirectiveNoFileComp
+		},
+	} {
+		_ = root.RegisterFlagCompletionFunc(flag, complete) // fails only if there is no such flag
+	}
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil || completion == root {
+		return // cobra did not add one
+	}
+	completion.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("there is no completion for the shell %q", args[0])}
+		}
+		return nil
+	}
+	var shells []string
+	for _, shell := range completion.Commands() {
+		shell.Args = noArgs
+		shells = append(shells, shell.Name())
+	}
+	completion.RunE = func(cmd *cobra.Command, _ []string) error {
+		_ = cmd.Help()
+		return usageError{fmt.Errorf("a shell is required: %s", either(shells))}
+	}
+}
+
+// daemonNames returns the names in the roots that begin with what was typed, except
+// those that would break the lines of a shell.
+func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
+	_ = fromEnvironment(cmd.Flags()) // a mistake there is reported when the command runs
+	var names []string
+	for _, root := range opts.roots.list {
+		entries, _ := os.ReadDir(root) // without a root there are no names
+		for _, entry := range entries {
+			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && daemondir.Printable(name) == name {
+				names = append(names, name)
+			}
+		}
+	}
+	// Two roots may have the same name, and cobra parses --root more than once.
+	slices.Sort(names)
+	return slices.Compact(names)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,23 +21,25 @@ import (
 type listOptions struct {
 	*options
 	json   bool
-	states []string
+	states choices
 }
 
 func newListCommand(opts *options) *cobra.Command {
-	l := &listOptions{options: opts}
+	l := &listOptions{options: opts, states: choices{of: []string{
+		string(prune.Alive), string(prune.Dead), string(prune.Unknown), string(prune.Invalid),
+	}}}
 	cmd := &cobra.Command{
 		Use:   "list [NAME]",
-		Short: "Show the daemons, when each is removed, and why it still is there",
+		Short: "Show the daemons, when each directory is removed, and why it is still there",
 		Long: `list reads each runtime root once and shows every directory in it: whether its daemon
-is alive, when the directory is removed, and why it still is there. What goes next
-comes first, what lives last; --json sorts by name.
+is alive, when the directory is removed, and why it is still there. What is removed
+next comes first, and what is alive comes last; --json sorts by name.
 
-REMOVED IN is how long that takes, if nothing happens; "now" is the next sweep;
-"kept" is due, but kept for the reason given; "never" is not removed at all.
+REMOVED IN is the time that is left if nothing happens. "now" means by the next sweep;
+"kept" means that it is due, but kept for the reason shown; "never" means not at all.
 
-With the NAME of a daemon it shows all that is known of that one: each question that
-decides what becomes of it, in order, and the answer.
+With the NAME of a daemon it shows all that is known of that one, and every check that
+decides what happens to its directory, in order.
 
 list changes nothing, takes no lock, and may run beside a watch.`,
 		Example: `  runtimegc list
@@ -56,41 +57,19 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 			if err := l.resolve(cmd); err != nil {
 				return err
 			}
-			if err := l.checkStates(cmd.Flags().Changed("state"), len(args) > 0); err != nil {
-				return err
+			if len(args) == 0 {
+				return l.run(cmd.Context(), cmd.OutOrStdout())
 			}
-			if len(args) > 0 {
-				return l.explain(cmd.Context(), cmd.OutOrStdout(), args[0])
+			if len(l.states.words) > 0 {
+				return usageError{errors.New("--state cannot be combined with a NAME")}
 			}
-			return l.run(cmd.Context(), cmd.OutOrStdout())
+			return l.explain(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&l.json, "json", false, "print one JSON array; with a NAME one object")
-	cmd.Flags().StringSliceVar(&l.states, "state", nil, "only daemons in these `states`: "+stateNames)
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateList, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().BoolVar(&l.json, "json", false, "print a JSON array; with a NAME, a JSON object")
+	cmd.Flags().Var(&l.states, "state", "only daemons in these `states`: "+strings.Join(l.states.of, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(l.states.of, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
-}
-
-var (
-	stateList  = []string{string(prune.Alive), string(prune.Dead), string(prune.Unknown), string(prune.Invalid)}
-	stateNames = strings.Join(stateList, ", ")
-)
-
-func (o *listOptions) checkStates(given, named bool) error {
-	switch {
-	case !given:
-		return nil
-	case named:
-		return usageError{errors.New("--state and a NAME exclude each other")}
-	case len(o.states) == 0:
-		return usageError{errors.New("--state is empty, not some of " + stateNames)}
-	}
-	for _, state := range o.states {
-		if !slices.Contains(stateList, state) {
-			return usageError{fmt.Errorf("--state has %q, which is none of %s", state, stateNames)}
-		}
-	}
-	return nil
 }
 
 func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
@@ -103,8 +82,8 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		}
 		rows := collector.List()
 		collector.Close()
-		if len(o.states) > 0 {
-			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(o.states, string(r.State)) })
+		if states := o.states.words; len(states) > 0 {
+			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
 		}
 		slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
 		tables[i] = rows
@@ -112,16 +91,16 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	}
 	if o.json {
 		for i := range all {
-			all[i].Decision = "" // that of prune --json
+			all[i].Decision = "" // only prune --json has it
 		}
 		return printJSON(stdout, all)
 	}
 	for i, rows := range tables {
-		// A table each, under its name, as ls has it.
+		// One table for each root, under its path, as ls does.
 		if len(tables) > 1 {
 			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), daemondir.Printable(o.roots.list[i]))
 		}
-		slices.SortFunc(rows, nextFirst)
+		slices.SortFunc(rows, byRemoval)
 		if err := printTable(stdout, rows, time.Now(), wantsColor(isTerminal(stdout))); err != nil {
 			return err
 		}
@@ -129,80 +108,63 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	return nil
 }
 
-// daemonNames are the names in the roots that begin with what was typed, for a shell to
-// choose from. Those that would break its lines are left out.
-func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
-	_ = fromEnvironment(cmd.Flags()) // what is wrong there is said when the command runs
-	var names []string
-	for _, root := range opts.roots.list {
-		entries, _ := os.ReadDir(root) // no root, no names
-		for _, entry := range entries {
-			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && daemondir.Printable(name) == name {
-				names = append(names, name)
-			}
-		}
-	}
-	// Two roots may have the same name, and cobra parses --root more than once.
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// A fate is what is in store for a dir; in the table they come in this order.
-type fate int
+// A status says whether and when a directory is removed. The table has them in this
+// order.
+type status int
 
 const (
-	fateDue   fate = iota // the next sweep removes it
-	fateKept              // it is due, but something is in the way
-	fateLater             // it is not yet due
-	fateNever             // dead, and not removed
-	fateUnknown
-	fateInvalid
-	fateAlive
+	statusDue     status = iota // the next sweep removes it
+	statusBlocked               // due, but something keeps it
+	statusNotDue                // dead, but not for long enough
+	statusNever                 // dead, but not to be removed
+	statusUnknown
+	statusInvalid
+	statusAlive
 )
 
-func fateOf(r prune.Row) fate {
+func statusOf(r prune.Row) status {
 	switch {
 	case r.Decision == prune.Remove:
-		return fateDue
+		return statusDue
 	case r.State == prune.Alive:
-		return fateAlive
+		return statusAlive
 	case r.State == prune.Unknown:
-		return fateUnknown
+		return statusUnknown
 	case r.State == prune.Invalid:
-		return fateInvalid
+		return statusInvalid
 	case r.Reason == prune.NotStale:
-		return fateLater
+		return statusNotDue
 	case r.Reason == prune.Protected, r.Reason == prune.NoTimestamp:
-		return fateNever
+		return statusNever
 	}
-	return fateKept
+	return statusBlocked
 }
 
-// nextFirst sorts rows: what goes next comes first, what lives last.
-func nextFirst(a, b prune.Row) int {
+// byRemoval sorts rows: what is removed next comes first, what is alive last.
+func byRemoval(a, b prune.Row) int {
 	return cmp.Or(
-		cmp.Compare(fateOf(a), fateOf(b)),
+		cmp.Compare(statusOf(a), statusOf(b)),
 		cmp.Compare(a.StaleAt.MS, b.StaleAt.MS),
 		cmp.Compare(a.Name, b.Name),
 	)
 }
 
-// removedIn says how long it takes until the dir is removed.
+// removedIn writes the time until the directory is removed.
 func removedIn(r prune.Row, now time.Time) string {
-	switch fateOf(r) {
-	case fateDue:
+	switch statusOf(r) {
+	case statusDue:
 		return "now"
-	case fateKept:
+	case statusBlocked:
 		return "kept"
-	case fateLater:
+	case statusNotDue:
 		return strings.TrimPrefix(relative(r.StaleAt, now), "in ")
-	case fateNever, fateInvalid:
+	case statusNever, statusInvalid:
 		return "never"
 	}
 	return "-"
 }
 
-// why says the reason in words, and what the system refused, if it did.
+// why writes the reason in words, with the error of the system, if there was one.
 func why(r prune.Row) string {
 	if r.Err != nil {
 		return r.Reason.Words() + ": " + daemondir.Printable(r.Err.Error())
@@ -220,8 +182,8 @@ func printTable(w io.Writer, rows []prune.Row, now time.Time, color bool) error 
 	return t.Flush()
 }
 
-// paint gives text the colour of a state, if any. Whatever the state, as many bytes are
-// added: tabwriter counts them, and the columns stay aligned.
+// paint gives text the colour of a state. It adds the same number of bytes for each, so
+// that tabwriter, which counts bytes, still aligns the columns.
 func paint(color bool, state prune.State, text string) string {
 	if !color {
 		return text
@@ -241,7 +203,7 @@ func upSince(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {
 		return "-"
 	}
-	return clock(int64(t.MS), now)
+	return clockTime(int64(t.MS), now)
 }
 
 // relative writes a time as seen from now: "3h ago", "in 5h 12m", "now", or "-" if it is
@@ -250,16 +212,15 @@ func relative(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {
 		return "-"
 	}
-	// In whole seconds.
-	span := func(ms uint64, parts int) string {
+	format := func(ms uint64, parts int) string {
 		return prune.FormatDuration(prune.DurationOfMS(float64(ms)).Truncate(time.Second), parts)
 	}
 	at := uint64(now.UnixMilli())
 	switch {
 	case t.MS > at+999:
-		return "in " + span(t.MS-at, 2)
+		return "in " + format(t.MS-at, 2)
 	case t.MS+999 < at:
-		return span(at-t.MS, 1) + " ago"
+		return format(at-t.MS, 1) + " ago"
 	}
 	return "now"
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,7 +20,7 @@ const logTime = "2006-01-02T15:04:05.000Z07:00"
 
 // newLogger returns a logger that writes one JSON object a line to out.
 func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
-	// Errors quote paths, and those are what others make them.
+	// Errors quote paths, and those may hold control characters.
 	zerolog.ErrorMarshalFunc = func(err error) any { return daemondir.Printable(err.Error()) }
 	return zerolog.New(out).Level(level).Hook(zerolog.HookFunc(
 		func(e *zerolog.Event, _ zerolog.Level, _ string) {
@@ -26,10 +28,10 @@ func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 		}))
 }
 
-// newConsole returns a writer that turns JSON lines into lines for a person, in colour
-// on a terminal. With several roots a line says whose it is.
+// newConsole returns a writer that turns JSON lines into lines for people, in colour on
+// a terminal. If there are several roots, each line names its own.
 func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
-	home, _ := os.UserHomeDir() // none: paths stay as they are
+	home, _ := os.UserHomeDir() // without one, paths are shown in full
 	return zerolog.ConsoleWriter{
 		Out:          out,
 		NoColor:      !wantsColor(terminal),
@@ -37,26 +39,26 @@ func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
 		TimeLocation: time.Local,
 		FieldsOrder:  []string{"daemon", "pid", "previous_pid", "reason", "root", "dir"},
 		FormatPrepare: func(fields map[string]any) error {
-			forPeople(fields, roots > 1, home)
+			humanize(fields, roots > 1, home)
 			return nil
 		},
 	}
 }
 
-// untold are the fields of an event that a person can do without, so that a line fits
-// 80 columns: other fields or lines say the same. Of a sweep it says what was done; how
-// things stand is for list.
-var untold = map[any][]string{
+// consoleOmits are the fields of an event that the console leaves out, so that a line
+// fits 80 columns: other fields or lines have the same, or list shows it.
+var consoleOmits = map[any][]string{
 	"watch.started":   {"version"},
 	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
 	"sweep.done":      {"checked", "alive", "dead", "unknown", "invalid", "kept", "unreadable_processes"},
 	"config.reloaded": {"file"},
 }
 
-// forPeople rewrites the fields of one line: times of day and durations instead of
-// milliseconds, ~ for the home directory, and nothing that goes without saying.
-func forPeople(fields map[string]any, manyRoots bool, home string) {
-	for _, key := range untold[fields["event"]] {
+// humanize rewrites the fields of one line for the console. It turns milliseconds into
+// times of day and durations, writes ~ for the home directory, and drops what is zero,
+// false or obvious.
+func humanize(fields map[string]any, manyRoots bool, home string) {
+	for _, key := range consoleOmits[fields["event"]] {
 		delete(fields, key)
 	}
 	if reason := fields["reason"]; fields["event"] == "daemon.exited" && (reason == "exited" || reason == "zombie") {
@@ -65,9 +67,9 @@ func forPeople(fields map[string]any, manyRoots bool, home string) {
 	if fields["event"] == "daemon.live" && fields["previous_pid"] != nil {
 		delete(fields, "started_at_unix_ms") // just now
 	}
-	delete(fields, "event") // the message says it
+	delete(fields, "event") // the message has the same
 	if fields["daemon"] != nil || fields["dir"] == fields["root"] {
-		delete(fields, "dir") // the root's, and the daemon's name
+		delete(fields, "dir") // it is the root's, and the daemon's name
 	}
 	if !manyRoots {
 		delete(fields, "root")
@@ -90,22 +92,66 @@ func forPeople(fields map[string]any, manyRoots bool, home string) {
 		case err != nil:
 		case isTime:
 			delete(fields, key)
-			fields[name] = clock(int64(n), time.Now())
+			fields[name] = clockTime(int64(n), time.Now())
 		case strings.HasSuffix(key, "_ms"):
 			delete(fields, key)
-			fields[strings.TrimSuffix(key, "_ms")] = strings.ReplaceAll(prune.FormatDuration(prune.DurationOfMS(n), 3), " ", "") // or it would be quoted
+			text := prune.FormatDuration(prune.DurationOfMS(n), 3)
+			fields[strings.TrimSuffix(key, "_ms")] = strings.ReplaceAll(text, " ", "") // the console quotes spaces
 		case n == 0:
 			delete(fields, key)
 		}
 	}
 }
 
-// clock writes a time in ms since the epoch as the time of day, with the date if that
-// is not today's.
-func clock(ms int64, now time.Time) string {
+// clockTime writes a time in ms since the epoch as the time of day, with the date if
+// that is not today's.
+func clockTime(ms int64, now time.Time) string {
 	t := time.UnixMilli(ms).Local()
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return t.Format(time.TimeOnly)
 	}
 	return t.Format("2006-01-02T15:04")
+}
+
+// logMode lets the group read the file, as is usual for system logs, if the umask does.
+const logMode = 0o640
+
+// A logFile is appended to, and can be reopened after a rotation has renamed it.
+type logFile struct {
+	path  string
+	roots []string
+
+	mu sync.Mutex // guards f
+	f  *os.File
+}
+
+func openLogFile(path string, roots []string) (*logFile, error) {
+	l := &logFile{path: path, roots: roots}
+	return l, l.reopen()
+}
+
+// reopen opens the file before it closes the old one, so that no line is lost.
+func (l *logFile) reopen() error {
+	if err := refuseInRoot("the log file", l.path, l.path, l.roots); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, logMode)
+	if err != nil {
+		return fmt.Errorf("opening log file: %w", err)
+	}
+	l.mu.Lock()
+	old := l.f
+	l.f = f
+	l.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	return nil
+}
+
+// Write writes one line.
+func (l *logFile) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f.Write(line)
 }

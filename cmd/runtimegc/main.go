@@ -1,9 +1,9 @@
 // Command runtimegc watches the runtime directories of daemons and removes those whose
 // daemon is long dead, without ever touching a live one.
 //
-// This package turns flags into the structs of the packages that do the work, makes
-// the logger, starts and waits for the goroutines, and sets the exit code: 0 done,
-// 1 failed, 2 wrong usage. Logs go to stderr, results to stdout.
+// It turns flags into the options of the packages that do the work, makes the logger,
+// starts the goroutines and waits for them. The exit code is 0 for done, 1 for failed
+// and 2 for wrong usage. The log goes to stderr, results to stdout.
 package main
 
 import (
@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -55,13 +57,13 @@ func newRootCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "runtimegc",
 		Short:   "Remove the runtime directories of daemons that are long dead",
-		Version: build(),
-		Long: `runtimegc watches the directories that running-process makes for its daemons,
-refreshes the sidecars of those that live, and removes those whose daemon has been
-dead for longer than --stale-after. It never touches the directory of a live one.
+		Version: versionDetails(),
+		Long: `runtimegc watches the directories that running-process makes for its daemons. It
+refreshes the sidecars of live daemons, and removes the directory of a daemon that has
+been dead for longer than --stale-after. It never touches the directory of a live one.
 
-A directory is protected from removal by --protect with a pattern that its name
-matches, or by a flock on it: flock -s DIR sleep infinity.`,
+To protect a directory from removal, give a pattern that matches its name to --protect,
+or hold a lock on it: flock -s DIR sleep infinity.`,
 		Example: `  runtimegc watch
   runtimegc list
   runtimegc prune --dry-run --stale-after 30m`,
@@ -74,8 +76,8 @@ matches, or by a flock on it: flock -s DIR sleep infinity.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help() // to stdout, as its result
-			return usageError{errors.New("a command is needed: watch, prune or list")}
+			_ = cmd.Help() // on stdout, because it is what the caller needs
+			return usageError{errors.New("a command is required: watch, prune or list")}
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -87,7 +89,15 @@ matches, or by a flock on it: flock -s DIR sleep infinity.`,
 	return cmd
 }
 
-// atMostOne refuses more than one argument, as a mistake in usage.
+// noArgs refuses arguments, as a mistake in usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+// atMostOne refuses a second argument, as a mistake in usage.
 func atMostOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
@@ -97,10 +107,41 @@ func atMostOne(name string) cobra.PositionalArgs {
 	}
 }
 
-// noArgs refuses arguments, as a mistake in usage.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])}
+// version returns the version of the module, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
 	}
-	return nil
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	if commit := buildSetting(info, "vcs.revision"); commit != "" {
+		return commit
+	}
+	return "devel"
+}
+
+// versionDetails is what --version prints: the version, the commit, Go's version and
+// the platform.
+func versionDetails() string {
+	commit := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if revision := buildSetting(info, "vcs.revision"); revision != "" {
+			commit = revision
+			if buildSetting(info, "vcs.modified") == "true" {
+				commit += " and changes"
+			}
+		}
+	}
+	return fmt.Sprintf("%s (commit %s, %s, %s/%s)", version(), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func buildSetting(info *debug.BuildInfo, key string) string {
+	for _, s := range info.Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return ""
 }

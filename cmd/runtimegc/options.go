@@ -17,7 +17,7 @@ import (
 	"runtimegc/watcher"
 )
 
-// options are the flags that all commands have, and what resolve makes of them.
+// options are the flags that all commands have, and what resolve derives from them.
 type options struct {
 	roots         paths
 	staleAfter    duration
@@ -32,10 +32,10 @@ type options struct {
 	file     configFile
 	times    prune.Settings // in effect at the start
 	log      zerolog.Logger
-	logTo    *logFile // nil: stderr
+	logTo    *logFile // nil for stderr
 	stderr   io.Writer
-	terminal bool    // stderr was one at the start
-	screen   *screen // nil: there is none to show progress on
+	terminal bool    // whether stderr was one at the start
+	screen   *screen // nil if there is none to show progress on
 }
 
 func newOptions() *options {
@@ -43,7 +43,7 @@ func newOptions() *options {
 		roots:         paths{list: []string{daemondir.DefaultRoot()}},
 		staleAfter:    duration(prune.DefaultStaleAfter),
 		sweepInterval: duration(prune.DefaultSweepInterval),
-		logFormat:     choice{"auto", []string{"json", "console", "auto"}},
+		logFormat:     choice{"auto", []string{"auto", "json", "console"}},
 		logLevel:      choice{"info", []string{"debug", "info", "warn", "error"}},
 	}
 }
@@ -51,14 +51,18 @@ func newOptions() *options {
 func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.Var(&o.roots, "root", "the runtime `directory` of the daemons; may be repeated")
 	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
-	flags.Var(&o.protect, "protect", "never remove the directories of daemons whose name matches this `pattern`; may be repeated")
-	flags.Var(&o.config, "config", "the `file` that is read instead of the daemon manager's daemon.toml")
-	flags.Var(&o.logFile, "log-file", "append the log to this `file`, not to stderr; SIGHUP makes watch open it anew")
-	flags.Var(&o.logFormat, "log-format", "json, console, or auto: console on a terminal, else json")
-	flags.Var(&o.logLevel, "log-level", "debug, info, warn or error")
+	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this `pattern`; may be repeated")
+	flags.Var(&o.config, "config", "read this `file` instead of the daemon manager's daemon.toml")
+	flags.Var(&o.logFile, "log-file", "append the log to this `file` instead of stderr; on SIGHUP, watch reopens it")
+	flags.Var(&o.logFormat, "log-format", either(o.logFormat.of)+"; auto is console on a terminal, else json")
+	flags.Var(&o.logLevel, "log-level", either(o.logLevel.of))
 }
 
-// resolve settles where every value comes from, checks the roots, and makes the logger.
+func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
+	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this `file` for node_exporter's textfile collector")
+}
+
+// resolve finds the value of every option, checks the roots, and makes the logger.
 func (o *options) resolve(cmd *cobra.Command) (err error) {
 	o.flags = cmd.Flags()
 	if err := fromEnvironment(o.flags); err != nil {
@@ -80,7 +84,7 @@ func (o *options) resolve(cmd *cobra.Command) (err error) {
 	return o.openLog()
 }
 
-// timesWith returns the times that are in effect when daemon.toml says file.
+// timesWith returns the times that are in effect if daemon.toml has those of file.
 func (o *options) timesWith(file prune.Settings) prune.Settings {
 	pick := func(flag string, value duration, file time.Duration) time.Duration {
 		if file > 0 && !o.flags.Changed(flag) {
@@ -117,8 +121,16 @@ func (o *options) openLog() (err error) {
 	return nil
 }
 
-// checkRoots refuses roots that may not be served, or not together: two collectors
-// would work on the same directories.
+// logOf returns the logger of one root; if there are several, each line names it.
+func (o *options) logOf(root string) zerolog.Logger {
+	if len(o.roots.list) > 1 {
+		return o.log.With().Str("root", daemondir.Printable(root)).Logger()
+	}
+	return o.log
+}
+
+// checkRoots refuses a root that must not be served, and roots that overlap: two
+// collectors would work on the same directories.
 func checkRoots(roots []string) error {
 	for i, root := range roots {
 		if err := daemondir.CheckRoot(root); err != nil {
@@ -139,8 +151,28 @@ func checkRoots(roots []string) error {
 	return nil
 }
 
-// within says whether path is dir or lies in it, by name, or by what stands there: a
-// file system may have two names for one directory. Both are resolved, and need not
+// refuseInRoot refuses to write the file path into one of the roots: each write would be
+// an event there. Symlinks are followed in place, which is the path, or its directory.
+func refuseInRoot(what, path, place string, roots []string) error {
+	for _, root := range roots {
+		if within(watcher.Resolve(root), watcher.Resolve(place)) {
+			return usageError{fmt.Errorf("%s %q lies in the root %q; keep it elsewhere", what, path, root)}
+		}
+	}
+	return nil
+}
+
+// checkTextfile refuses a textfile in a root. A symlink as the last part of its path is
+// replaced, not followed.
+func checkTextfile(file string, roots []string) error {
+	if file == "" {
+		return nil
+	}
+	return refuseInRoot("--metrics-textfile", file, filepath.Dir(file), roots)
+}
+
+// within reports whether path is dir or lies in it. It compares names and then files,
+// because a directory may have two names. Both paths are resolved; neither needs to
 // exist.
 func within(dir, path string) bool {
 	at, err := os.Stat(dir)
@@ -157,28 +189,4 @@ func within(dir, path string) bool {
 		}
 		path = up
 	}
-}
-
-// refuseInRoot refuses a file that we are to write, and that lies in one of the roots:
-// each write would be an event there. at is where it lies once symlinks are followed.
-func refuseInRoot(what, path, at string, roots []string) error {
-	for _, root := range roots {
-		if within(watcher.Resolve(root), watcher.Resolve(at)) {
-			return usageError{fmt.Errorf("%s %q lies in the root %q; keep it elsewhere", what, path, root)}
-		}
-	}
-	return nil
-}
-
-func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
-	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this `file` for node_exporter's textfile collector")
-}
-
-// textfileApart refuses a textfile in a root. A symlink as the last part of its path is
-// replaced, not followed.
-func textfileApart(file string, roots []string) error {
-	if file == "" {
-		return nil
-	}
-	return refuseInRoot("--metrics-textfile", file, filepath.Dir(file), roots)
 }

@@ -6,20 +6,19 @@ import (
 	"sync"
 )
 
-// processors makes do with one processor at a time, but for scans and bursts. What a
-// watch does between them is a chain of short steps, and each hand-over to another
-// processor wakes a thread: on one, a sweep over live daemons takes 25 to 35% less
-// processor time, and a birth is told 25% sooner. GOMAXPROCS in the environment is left
-// alone.
+// processors limits a watch to one processor, except during scans and bursts. Otherwise
+// its work is a chain of short steps, and each hand-over to another processor wakes a
+// thread: on one, a sweep over live daemons takes 25 to 35% less processor time, and a
+// birth is logged 25% sooner. If the environment sets GOMAXPROCS, it does nothing.
 type processors struct {
-	all int // 0: not ours to set
+	all int // 0 if the environment sets the number
 
-	mu    sync.Mutex      // guards roots
-	roots map[string]bool // in which much is to be read
+	mu        sync.Mutex      // guards busyRoots
+	busyRoots map[string]bool // those with much to read
 }
 
 func newProcessors() *processors {
-	p := &processors{roots: make(map[string]bool)}
+	p := &processors{busyRoots: make(map[string]bool)}
 	if os.Getenv("GOMAXPROCS") == "" {
 		p.all = runtime.GOMAXPROCS(0)
 		p.set()
@@ -27,22 +26,22 @@ func newProcessors() *processors {
 	return p
 }
 
-// busy notes that much is to be read in root, or no longer.
+// busy records whether there is much to read in root.
 func (p *processors) busy(root string, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if on {
-		p.roots[root] = true
+		p.busyRoots[root] = true
 	} else {
-		delete(p.roots, root)
+		delete(p.busyRoots, root)
 	}
 	p.set()
 }
 
-// set sets how many there are. The caller holds mu, or is alone.
+// set applies the number. The caller holds mu, or nobody else knows p yet.
 func (p *processors) set() {
 	want := 1
-	if len(p.roots) > 0 {
+	if len(p.busyRoots) > 0 {
 		want = p.all
 	}
 	if p.all > 0 && runtime.GOMAXPROCS(0) != want {
@@ -50,7 +49,7 @@ func (p *processors) set() {
 	}
 }
 
-// restore gives all of them back.
+// restore allows all processors again.
 func (p *processors) restore() {
 	if p.all > 0 {
 		runtime.GOMAXPROCS(p.all)

@@ -41,8 +41,8 @@ func newPruneCommand(opts *options) *cobra.Command {
 directories of those that have been dead for --stale-after, and prints what it did. If
 one of several roots cannot be served, none is touched.
 
---metrics-textfile FILE has the counts of this one pass written for node_exporter's
-textfile collector: see watch.`,
+--metrics-textfile FILE writes the counts of this one pass for node_exporter's textfile
+collector.`,
 		Example: `  runtimegc prune --dry-run
   runtimegc prune --stale-after 24h --json
   runtimegc prune --root ~/a/runtime --root ~/b/runtime`,
@@ -52,14 +52,14 @@ textfile collector: see watch.`,
 			if err := p.resolve(cmd); err != nil {
 				return err
 			}
-			if err := textfileApart(p.metrics.Textfile.String(), p.roots.list); err != nil {
+			if err := checkTextfile(p.metrics.Textfile.String(), p.roots.list); err != nil {
 				return err
 			}
 			return p.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "say what would be done, change nothing")
-	cmd.Flags().BoolVar(&p.json, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "print what would be done, and change nothing")
+	cmd.Flags().BoolVar(&p.json, "json", false, "print a JSON object")
 	addTextfileFlag(cmd.Flags(), &p.metrics)
 	return cmd
 }
@@ -76,7 +76,7 @@ type pruneResult struct {
 }
 
 func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
-	// What prune did is its result, on stdout; the log has what went wrong.
+	// What prune did is its result, on stdout; the log is for what went wrong.
 	o.log = o.log.Level(max(o.log.GetLevel(), zerolog.WarnLevel))
 	for _, root := range o.roots.list {
 		if o.dryRun {
@@ -127,14 +127,14 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted; what was begun is finished")
+		return errors.New("interrupted, after finishing what it had begun")
 	case result.FailedDirs > 0:
-		return result.refused()
+		return result.failure()
 	}
 	return nil
 }
 
-// add adds what became of one root.
+// add adds what was done in one root.
 func (r *pruneResult) add(stats prune.Stats) {
 	r.ScannedDirs += stats.Checked
 	r.RemovedDirs += stats.Removed
@@ -143,14 +143,15 @@ func (r *pruneResult) add(stats prune.Stats) {
 	r.FailedDirs += stats.Failed
 }
 
-// refused says what the system did not let us do; the first case stands for all.
-func (r *pruneResult) refused() error {
+// failure says how many dirs failed, and quotes the first error.
+func (r *pruneResult) failure() error {
+	err := fmt.Errorf("%d of %d dirs could not be refreshed or removed", r.FailedDirs, r.ScannedDirs)
 	for _, row := range r.Daemons {
 		if row.Err != nil {
-			return fmt.Errorf("%d of %d dirs could not be dealt with, the first: %w", r.FailedDirs, r.ScannedDirs, row.Err)
+			return fmt.Errorf("%w, the first: %w", err, row.Err)
 		}
 	}
-	return fmt.Errorf("%d of %d dirs could not be dealt with", r.FailedDirs, r.ScannedDirs)
+	return err
 }
 
 func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
@@ -163,11 +164,11 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 		would = "would be "
 	}
 	for _, row := range r.Daemons {
-		fate := would + "removed"
+		done := would + "removed"
 		switch {
 		case row.Decision == prune.Remove:
-		case fateOf(row) == fateKept, row.Reason == prune.Protected && row.StaleAt.Known && row.StaleAt.MS <= now:
-			fate = "kept" // though it is due
+		case statusOf(row) == statusBlocked, row.Reason == prune.Protected && row.StaleAt.Known && row.StaleAt.MS <= now:
+			done = "kept" // although it is due
 		default:
 			continue
 		}
@@ -175,7 +176,7 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 		if len(o.roots.list) > 1 {
 			dir = row.Dir
 		}
-		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", fate, daemondir.Printable(dir), row.Reason); err != nil {
+		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", done, daemondir.Printable(dir), row.Reason); err != nil {
 			return err
 		}
 	}
@@ -184,15 +185,15 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 	return err
 }
 
-// scan reads a root once and returns what was found, and a collector over it. A root
-// that does not exist holds no daemons.
+// scan reads a root once and returns a registry of what it found, and a collector of
+// that. A root that does not exist is empty.
 func (o *options) scan(ctx context.Context, root string, dryRun bool, hook func(*prune.Options)) (*prune.Collector, *registry.Registry, error) {
 	log := o.logOf(root)
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
 		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(root)).Msg("runtime root does not exist")
 	}
 	reg := registry.New()
-	stop := o.screen.follow(func() string { return reading(reg.Len()) })
+	stop := o.screen.follow(func() string { return readingText(reg.Len()) })
 	err := watcher.Scan(ctx, root, reg)
 	stop()
 	if err != nil {
@@ -205,21 +206,13 @@ func (o *options) scan(ctx context.Context, root string, dryRun bool, hook func(
 	return collector, reg, err
 }
 
-// singlePass returns the options of a collector over what was read of a root once.
+// singlePass returns the options of a collector for a root that was read once.
 func (o *options) singlePass(root string, reg *registry.Registry) prune.Options {
 	return prune.Options{Root: root, Registry: reg, Log: o.logOf(root), StaleAfter: o.times.StaleAfter, Protect: o.protect}
 }
 
-// logOf returns the logger of a root; with several of them it says which.
-func (o *options) logOf(root string) zerolog.Logger {
-	if len(o.roots.list) > 1 {
-		return o.log.With().Str("root", daemondir.Printable(root)).Logger()
-	}
-	return o.log
-}
-
-// printJSON prints v. DEL and the C1 control characters, which JSON does not ask to be
-// escaped, are: a terminal may act on them.
+// printJSON prints v. It escapes DEL and the C1 control characters as well, which JSON
+// allows, but a terminal may obey.
 func printJSON(w io.Writer, v any) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)

@@ -1,7 +1,7 @@
 package main
 
-// What a service manager is told: systemd's sd_notify(3). Without one nothing here does
-// anything.
+// Reports to systemd: sd_notify(3). Under another service manager, or none, nothing here
+// does anything.
 
 import (
 	"context"
@@ -12,58 +12,56 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// statusInterval is how often the status is brought up to date where there is no
-// watchdog to answer.
+// statusInterval is how often the status is updated if there is no watchdog.
 const statusInterval = time.Minute
 
-// service is the service manager's view of us.
-type service struct {
+// notifier reports to the service manager.
+type notifier struct {
 	watches  []*rootWatch
-	watchdog time.Duration // how long it waits for an answer; 0: there is none
-	status   string        // the last that was told
+	watchdog time.Duration // how long it waits for a sign of life; 0 if there is none
+	status   string        // the last that was sent
 }
 
-func newService(watches []*rootWatch) (*service, error) {
+func newNotifier(watches []*rootWatch) (*notifier, error) {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("asking for the watchdog: %w", err)
 	}
-	return &service{watches: watches, watchdog: watchdog}, nil
+	return &notifier{watches: watches, watchdog: watchdog}, nil
 }
 
-// tell sends a message. A manager that does not hear us acts by itself: there is nothing
-// that we could do.
-func (s *service) tell(state string) { _, _ = daemon.SdNotify(false, state) }
+// send ignores errors: a manager that does not hear from us will act by itself.
+func (n *notifier) send(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// run tells that we are ready when every root has been read, or is waited for; answers
-// the watchdog, but only when every loop has shown that it turns; and tells that we
-// stop.
-func (s *service) run(ctx context.Context) {
+// run reports that the watch is ready, once every root has been read or is waited for,
+// and that it is stopping. In between it serves the watchdog, but only after every loop
+// has answered.
+func (n *notifier) run(ctx context.Context) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
 	}
-	defer s.tell(daemon.SdNotifyStopping)
-	for _, w := range s.watches {
+	defer n.send(daemon.SdNotifyStopping)
+	for _, w := range n.watches {
 		select {
 		case <-w.ready:
 		case <-ctx.Done():
 			return
 		}
 	}
-	s.tell(daemon.SdNotifyReady)
-	interval := s.watchdog / 2
+	n.send(daemon.SdNotifyReady)
+	interval := n.watchdog / 2
 	if interval == 0 {
 		interval = statusInterval
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		s.tellStatus()
-		if !s.ping(ctx) {
+		n.sendStatus()
+		if !n.ping(ctx) {
 			return
 		}
-		if s.watchdog > 0 {
-			s.tell(daemon.SdNotifyWatchdog)
+		if n.watchdog > 0 {
+			n.send(daemon.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():
@@ -73,9 +71,9 @@ func (s *service) run(ctx context.Context) {
 	}
 }
 
-// ping waits until every loop has answered, or returns false when ctx is done first.
-func (s *service) ping(ctx context.Context) bool {
-	for _, w := range s.watches {
+// ping waits until every loop has answered. It returns false if ctx is done before.
+func (n *notifier) ping(ctx context.Context) bool {
+	for _, w := range n.watches {
 		for _, loop := range w.pings {
 			select {
 			case loop <- struct{}{}:
@@ -87,18 +85,18 @@ func (s *service) ping(ctx context.Context) bool {
 	return true
 }
 
-func (s *service) tellStatus() {
-	status := fmt.Sprintf("STATUS=watching %d daemon dirs in %d roots", daemonDirs(s.watches), len(s.watches))
-	if status != s.status {
-		s.status = status
-		s.tell(status)
+func (n *notifier) sendStatus() {
+	status := fmt.Sprintf("STATUS=watching %d daemon dirs in %d roots", countDirs(n.watches), len(n.watches))
+	if status != n.status {
+		n.status = status
+		n.send(status)
 	}
 }
 
-// reload tells of a reload while it is done. What is not ready yet does not become so by
-// it.
-func (s *service) reload(do func()) {
-	for _, w := range s.watches {
+// reload reports the beginning and the end of do, but not before the watch is ready:
+// the end of a reload would report it as ready.
+func (n *notifier) reload(do func()) {
+	for _, w := range n.watches {
 		select {
 		case <-w.ready:
 		default:
@@ -106,7 +104,7 @@ func (s *service) reload(do func()) {
 			return
 		}
 	}
-	s.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	n.send(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	do()
-	s.tell(daemon.SdNotifyReady)
+	n.send(daemon.SdNotifyReady)
 }

@@ -17,11 +17,11 @@ import (
 //go:embed service
 var serviceFiles embed.FS
 
-// serviceKinds are the service managers we have a file for. Where nobody reads stderr
-// the log goes to a file.
+// serviceKinds are the service managers that we have a file for. One that does not keep
+// what is written to stderr gets a log file.
 var serviceKinds = []struct {
 	kind, file string
-	logs       bool // stderr goes to a log of the manager
+	logs       bool // the manager keeps stderr in a log
 }{
 	{"systemd-user", "runtimegc.service", true},
 	{"systemd-system", "runtimegc@.service", true},
@@ -37,17 +37,17 @@ func newServiceCommand(opts *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "service <" + strings.Join(kinds, "|") + ">",
 		Short: "Print the file that makes watch a service",
-		Long: `service prints the file by which a service manager starts this program's watch, and
-in its first lines how to install it: a systemd unit for one user or, one instance a
-user, for the system; a launchd agent; a task for the Windows Task Scheduler. The flags
-given here go into it.`,
+		Long: `service prints a file for a service manager, which makes it run "runtimegc watch" with
+the flags given here. The first lines of the file say how to install it. There is a
+systemd unit for one user, a systemd unit for the system with one instance for each
+user, a launchd agent, and a task for the Windows Task Scheduler.`,
 		Example: `  runtimegc service systemd-user > ~/.config/systemd/user/runtimegc.service
   runtimegc service systemd-system --stale-after 24h > /etc/systemd/system/runtimegc@.service
   runtimegc service launchd > ~/Library/LaunchAgents/runtimegc.plist`,
 		ValidArgs: kinds,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("service takes one argument: %s", strings.Join(kinds, ", "))}
+				return usageError{fmt.Errorf("service takes one argument: %s", either(kinds))}
 			}
 			return nil
 		},
@@ -57,16 +57,17 @@ given here go into it.`,
 					return printService(cmd, opts, k.file, k.logs)
 				}
 			}
-			return usageError{fmt.Errorf("service is %q, not one of %s", args[0], strings.Join(kinds, ", "))}
+			return usageError{fmt.Errorf("service %q must be %s", args[0], either(kinds))}
 		},
 	}
 }
 
-// printService prints one file. What the environment says now is not the service's.
+// printService prints one file. It ignores the environment, which the service will not
+// have.
 func printService(cmd *cobra.Command, o *options, file string, logs bool) error {
 	program, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("looking for this program: %w", err)
+		return fmt.Errorf("finding the path of this program: %w", err)
 	}
 	args := []string{program, "watch"}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -81,7 +82,7 @@ func printService(cmd *cobra.Command, o *options, file string, logs bool) error 
 	if !logs && o.logFile == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return fmt.Errorf("choosing a place for the log (or name one with --log-file): %w", err)
+			return fmt.Errorf("choosing a log file (name one with --log-file): %w", err)
 		}
 		args = append(args, "--log-file="+filepath.Join(dir, "runtimegc.log"))
 	}
@@ -107,8 +108,8 @@ func writeService(out io.Writer, file string, args []string) error {
 	})
 }
 
-// escapeXML writes text for XML, in ASCII, so that no encoding can spoil it on its way
-// into a file.
+// escapeXML escapes text for XML, in ASCII, so that no shell can spoil its encoding on
+// the way into a file.
 func escapeXML(text string) (string, error) {
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(text)); err != nil {
@@ -126,8 +127,8 @@ func escapeXML(text string) (string, error) {
 	return b.String(), nil
 }
 
-// quoteSystemd writes a word of ExecStart (systemd.service(5), systemd.syntax(7)): in
-// quotes, with C escapes, and what systemd would replace doubled.
+// quoteSystemd quotes a word of ExecStart, see systemd.service(5) and systemd.syntax(7):
+// with C escapes, and with the characters doubled that systemd would expand.
 func quoteSystemd(word string) string {
 	var b strings.Builder
 	for _, c := range []byte(word) {
@@ -150,8 +151,8 @@ func quoteSystemd(word string) string {
 	return word
 }
 
-// quoteWindows writes an argument so that a program's C runtime reads it back: in
-// quotes, where a backslash means itself but before a quote.
+// quoteWindows quotes an argument for the C runtime of a program: in double quotes, where
+// a backslash needs an escape only before a quote.
 func quoteWindows(arg string) string {
 	if arg != "" && !strings.ContainsAny(arg, " \t\"") {
 		return arg

@@ -22,9 +22,9 @@ import (
 
 type watchOptions struct {
 	*options
-	dryRun   bool
-	metrics  metrics.Options
-	inEffect prune.Settings // the times, as of the last reload
+	dryRun  bool
+	metrics metrics.Options
+	current prune.Settings // the times, as of the last reload
 
 	processors *processors
 }
@@ -33,20 +33,21 @@ func newWatchCommand(opts *options) *cobra.Command {
 	w := &watchOptions{options: opts}
 	cmd := &cobra.Command{
 		Use:   "watch",
-		Short: "Watch the runtime roots, until interrupted",
-		Long: `watch logs every daemon that is born, exits or goes, refreshes the sidecars of the
-live ones, and removes the directories of those that have been dead for --stale-after.
-It waits for a root that does not exist yet. One watch per root: a second one says who
-holds it. SIGINT and SIGTERM end it, after what is in hand.
+		Short: "Watch the runtime roots until interrupted",
+		Long: `watch logs every daemon that starts or exits and every directory that disappears,
+refreshes the sidecars of live daemons, and removes the directories of those that have
+been dead for --stale-after. It waits for a root that does not exist yet. A root can
+have only one watch: a second one prints who holds it, and exits. SIGINT and SIGTERM
+end a watch after it has finished what it is doing.
 
-SIGHUP makes it read daemon.toml again and open --log-file anew. What the command line
-or the environment says of a time stays; a file that is wrong changes nothing, and the
-log says so. On Windows there is no SIGHUP: start it again.
+On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
+or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,
+and the log says so. On Windows there is no SIGHUP: restart the watch instead.
 
-Metrics for Prometheus, by default none, are served on http://ADDRESS/metrics with
---metrics-listen ADDRESS: a port, or :port, is that of 127.0.0.1; 0.0.0.0:port, or
-[::]:port, is for all the world. For node_exporter's textfile collector they are
-written to --metrics-textfile FILE after each sweep and at the end.`,
+Metrics for Prometheus are off by default. --metrics-listen ADDRESS serves them on
+http://ADDRESS/metrics; port or :port means 127.0.0.1, and 0.0.0.0:port or [::]:port
+serves every network. --metrics-textfile FILE writes them for node_exporter's textfile
+collector, after each sweep and at the end.`,
 		Example: `  runtimegc watch
   runtimegc watch --stale-after 30m --sweep-interval 1m --log-format json
   runtimegc watch --protect 'db-*' --protect web
@@ -56,31 +57,31 @@ written to --metrics-textfile FILE after each sweep and at the end.`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// A reader of the log that goes away must not end the watch.
+			// The watch must go on when the reader of its log is gone.
 			signal.Ignore(syscall.SIGPIPE)
-			// Asked for before anything takes time: without it a SIGHUP ends the program.
+			// First of all, because a SIGHUP before this ends the program.
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
 			if err := w.resolve(cmd); err != nil {
 				return err
 			}
-			if err := textfileApart(w.metrics.Textfile.String(), w.roots.list); err != nil {
+			if err := checkTextfile(w.metrics.Textfile.String(), w.roots.list); err != nil {
 				return err
 			}
 			return w.run(cmd.Context(), hangups)
 		},
 	}
 	cmd.Flags().Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
-	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "say what would be done, change nothing")
+	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "log what would be done, and change nothing")
 	cmd.Flags().Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this `address`; without a host on 127.0.0.1")
 	addTextfileFlag(cmd.Flags(), &w.metrics)
 	return cmd
 }
 
-// gcPercent is GOGC, unless the environment sets it: a watch allocates next to nothing
-// once it has started, so that a tighter heap costs no time, and saves 100 bytes of each
-// daemon dir (at 100,000 of them).
+// gcPercent is GOGC, unless the environment sets that. A watch allocates next to nothing
+// once it has started, so a tighter heap costs no time, and saves 100 bytes a daemon dir
+// (at 100,000 of them).
 const gcPercent = 50
 
 // run watches every root until ctx is done or one of them fails for good.
@@ -104,11 +105,11 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		defer w.collector.Close() // after the metrics were read for the last time
 		watches = append(watches, w)
 	}
-	service, err := newService(watches)
+	systemd, err := newNotifier(watches)
 	if err != nil {
 		return err
 	}
-	o.inEffect = o.times
+	o.current = o.times
 	// The metrics are published until all else has ended.
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
@@ -121,11 +122,11 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	failures := make([]error, len(watches))
 	for i, w := range watches {
 		running.Go(func() {
-			defer stop() // the others finish what they have in hand
+			defer stop() // the others finish what they are doing
 			failures[i] = w.run(ctx)
 		})
 	}
-	running.Go(func() { service.run(ctx) })
+	running.Go(func() { systemd.run(ctx) })
 	running.Go(func() { o.showProgress(ctx, watches) })
 	running.Go(func() {
 		for {
@@ -134,10 +135,10 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 				return
 			case <-hangups:
 				if o.terminal && !isTerminal(o.stderr) {
-					stop() // the terminal was closed, and this is how we are told
+					stop() // the terminal was closed
 					return
 				}
-				service.reload(func() { o.reload(watches) })
+				systemd.reload(func() { o.reload(watches) })
 			}
 		}
 	})
@@ -157,18 +158,18 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	return failed
 }
 
-// rootWatch is the watch of one root, with a registry of its own.
+// A rootWatch watches one root, with a registry of its own.
 type rootWatch struct {
 	*watchOptions
 	root      string
-	log       zerolog.Logger // says which root in every line
+	log       zerolog.Logger // names the root in every line
 	reg       *registry.Registry
 	watcher   *watcher.Watcher
 	collector *prune.Collector
 
 	settings chan prune.Settings
 	pings    []chan struct{} // of the watcher and the collector
-	ready    chan struct{}   // closed when the root has been read, or is waited for
+	ready    chan struct{}   // closed once the root has been read, or is waited for
 }
 
 func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
@@ -179,15 +180,12 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 		pings:    []chan struct{}{make(chan struct{}), make(chan struct{})},
 		ready:    make(chan struct{}),
 	}
-	log := o.log
-	if len(o.roots.list) > 1 {
-		log = w.log
-	}
+	log := o.logOf(root)
 	due := make(chan struct{}, 1)
 	var err error
 	w.watcher, err = watcher.New(watcher.Options{
 		Root: root, Registry: w.reg, Log: log,
-		CheckInterval: o.times.SweepInterval, // as at the start, whatever a SIGHUP changes
+		CheckInterval: o.times.SweepInterval, // a reload does not change it
 		Lock:          o.lock(),
 		Timed:         counts != nil,
 		Busy:          func(on bool) { o.processors.busy(root, on) },
@@ -216,7 +214,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 	return w, counts.Expose(w.collector, w.watcher)
 }
 
-// run starts watcher and collector and waits for them.
+// run runs watcher and collector until ctx is done or the watcher fails.
 func (w *rootWatch) run(ctx context.Context) (err error) {
 	began := time.Now()
 	started := w.log.Info()
@@ -232,14 +230,14 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 	defer stop()
 	var running sync.WaitGroup
 	running.Go(func() {
-		defer stop() // without a watcher the collector must not go on
+		defer stop() // the collector must not run without a watcher
 		err = w.watcher.Run(ctx)
 	})
 	running.Go(func() { w.collector.Run(ctx) })
 	running.Wait()
 
-	// What the collector knows, as it is what the log told. The watcher may have stopped
-	// before it saw the last removals.
+	// The collector's counts are those of the log. The watcher may have stopped before it
+	// saw the last removals.
 	total, daemons := w.collector.Totals(), 0
 	for _, n := range total.Daemons {
 		daemons += n
@@ -251,9 +249,9 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 	return err
 }
 
-// showProgress shows on a terminal how far the first look at the roots is.
+// showProgress shows the progress of the first scan of the roots on a terminal.
 func (o *watchOptions) showProgress(ctx context.Context, watches []*rootWatch) {
-	defer o.screen.follow(func() string { return reading(daemonDirs(watches)) })()
+	defer o.screen.follow(func() string { return readingText(countDirs(watches)) })()
 	for _, w := range watches {
 		select {
 		case <-w.ready:
@@ -263,18 +261,57 @@ func (o *watchOptions) showProgress(ctx context.Context, watches []*rootWatch) {
 	}
 }
 
-// daemonDirs counts what the registries hold.
-func daemonDirs(watches []*rootWatch) (n int) {
+// countDirs counts the daemon dirs in the registries.
+func countDirs(watches []*rootWatch) (n int) {
 	for _, w := range watches {
 		n += w.reg.Len()
 	}
 	return n
 }
 
-// lock returns how a root is locked; a dry run changes nothing and needs no lock.
+// lock returns the function that locks a root. A dry run changes nothing and needs none.
 func (o *watchOptions) lock() func(string) (func(), error) {
 	if o.dryRun {
 		return nil
 	}
 	return prune.Lock
+}
+
+// reload reopens the log, reads daemon.toml again and, if that is valid, passes its
+// times to every collector. Only one goroutine may call it.
+func (o *watchOptions) reload(watches []*rootWatch) {
+	if o.logTo != nil {
+		if err := o.logTo.reopen(); err != nil {
+			o.log.Warn().Str("event", "log.unwritable").Err(err).Msg("log file cannot be reopened; still writing to the old one")
+		}
+	}
+	file, err := o.file.read()
+	if err != nil {
+		o.log.Warn().Str("event", "config.invalid").Err(err).Msg("configuration is invalid; nothing was changed")
+		return
+	}
+	old, now := o.current, o.timesWith(file)
+	line := o.log.Info().Str("event", "config.reloaded").Str("file", daemondir.Printable(o.file.path))
+	if old == now {
+		line.Msg("configuration has not changed")
+		return
+	}
+	if old.StaleAfter != now.StaleAfter {
+		line = line.Int64("previous_stale_after_ms", old.StaleAfter.Milliseconds()).
+			Int64("stale_after_ms", now.StaleAfter.Milliseconds())
+	}
+	if old.SweepInterval != now.SweepInterval {
+		line = line.Int64("previous_sweep_interval_ms", old.SweepInterval.Milliseconds()).
+			Int64("sweep_interval_ms", now.SweepInterval.Milliseconds())
+	}
+	o.current = now
+	for _, w := range watches {
+		// Replace settings that the collector has not taken yet, during a long sweep.
+		select {
+		case <-w.settings:
+		default:
+		}
+		w.settings <- now
+	}
+	line.Msg("configuration applied")
 }

@@ -3,7 +3,7 @@
 // when somebody asks for them; two histograms are filled as things happen. No name, pid
 // or path of a daemon is in them, only the path of the root.
 //
-// [metrics.go] says what is published, [server.go] and [textfile.go] where.
+// What is published is in metrics.go, and how in server.go and textfile.go.
 package metrics
 
 import (

@@ -2,14 +2,100 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
 )
+
+// A line of the log: one JSON object, its time in UTC with milliseconds.
+func TestLogLine(t *testing.T) {
+	var out bytes.Buffer
+	log := newLogger(&out, zerolog.InfoLevel)
+	log.Info().Str("event", "x").Msg("said")
+	log.Debug().Msg("not said")
+	var line map[string]string
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %q", err, out.String())
+	}
+	when, err := time.Parse(time.RFC3339Nano, line["time"])
+	if err != nil || when.Location() != time.UTC || len(line["time"]) != len("2006-01-02T15:04:05.000Z") {
+		t.Errorf("time is %q", line["time"])
+	}
+	if line["level"] != "info" || line["message"] != "said" {
+		t.Errorf("got %v", line)
+	}
+}
+
+// The console says times and durations as people do, and drops what is nothing.
+func TestConsoleLine(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	var out bytes.Buffer
+	log := newLogger(newConsole(&out, false, 1), zerolog.InfoLevel)
+	at := time.Now().Add(time.Second)
+	log.Info().Str("event", "daemon.exited").Str("daemon", "a").Str("dir", "/r/a").Uint32("pid", 7).
+		Uint64("stale_at_unix_ms", uint64(at.UnixMilli())).Float64("age_ms", 3_600_123).Int("failed", 0).
+		Bool("dry_run", false).Msg("daemon has exited")
+	line := out.String()
+	for _, want := range []string{"INF daemon has exited daemon=a pid=7 ", " age=1h", " stale_at=" + at.Format("15:04")} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q lacks %q", line, want)
+		}
+	}
+	for _, not := range []string{"event", "dir=", "failed", "dry_run", "unix_ms"} {
+		if strings.Contains(line, not) {
+			t.Errorf("%q says %q", line, not)
+		}
+	}
+}
+
+// What others say anyway is left out for a person, so that a line fits a screen; not
+// which root is meant, where there are several.
+func TestConsoleIsBrief(t *testing.T) {
+	home := filepath.FromSlash("/home/u")
+	root := filepath.Join(home, "run", "runtime")
+	line := func(manyRoots bool, fields map[string]any) string {
+		t.Helper()
+		humanize(fields, manyRoots, home)
+		var keys []string
+		for key, value := range fields {
+			keys = append(keys, fmt.Sprint(key, "=", value))
+		}
+		slices.Sort(keys)
+		return strings.Join(keys, " ")
+	}
+	tilde := filepath.FromSlash("~/run/runtime")
+	for _, row := range []struct {
+		manyRoots bool
+		fields    map[string]any
+		want      string
+	}{
+		{false, map[string]any{"event": "watch.started", "root": root, "version": "v1", "stale_after_ms": json.Number("21600000"), "sweep_interval_ms": json.Number("330000")}, "stale_after=6h sweep_interval=5m30s"},
+		{true, map[string]any{"event": "watch.started", "root": root, "stale_after_ms": json.Number("60000")}, "root=" + tilde + " stale_after=1m"},
+		{false, map[string]any{"event": "root.found", "dir": root}, "dir=" + tilde},
+		{true, map[string]any{"event": "root.found", "dir": root, "root": root}, "root=" + tilde},
+		{true, map[string]any{"event": "daemon.added", "daemon": "a", "dir": root + "/a", "root": home + "x"}, "daemon=a root=" + home + "x"},
+		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "exited"}, "daemon=a"},
+		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "pid_reused"}, "daemon=a reason=pid_reused"},
+		{false, map[string]any{
+			"event": "sweep.done", "checked": json.Number("470"), "alive": json.Number("120"), "dead": json.Number("130"),
+			"unknown": json.Number("110"), "invalid": json.Number("110"), "refreshed": json.Number("120"), "removed": json.Number("130"),
+			"kept": json.Number("220"), "failed": json.Number("0"), "unreadable_processes": json.Number("101"), "duration_ms": json.Number("46.123"),
+		}, "duration=46.1ms refreshed=120 removed=130"},
+	} {
+		if got := line(row.manyRoots, row.fields); got != row.want {
+			t.Errorf("got %q, want %q", got, row.want)
+		}
+	}
+}
 
 // The log goes to the file, appended to what is there, and not to stderr; it is nobody
 // else's to read.

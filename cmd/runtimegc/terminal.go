@@ -1,0 +1,98 @@
+package main
+
+// What a terminal gets that a file does not: colours, and a last line with the progress.
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mattn/go-isatty"
+)
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && (isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()))
+}
+
+// wantsColor reports whether the output may have colours: if it goes to a terminal that
+// has them, and its user does not refuse them (no-color.org).
+func wantsColor(terminal bool) bool {
+	return terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+const (
+	// What ends sooner needs no progress.
+	progressDelay    = 500 * time.Millisecond
+	progressInterval = 100 * time.Millisecond
+
+	eraseLine = "\r\x1b[K"
+)
+
+// A screen is a terminal whose last line may show progress. What is written to the
+// screen appears above that line.
+type screen struct {
+	out io.Writer
+
+	mu   sync.Mutex // guards line, and the order of the output
+	line string     // empty if none is shown
+}
+
+// Write writes whole lines.
+func (s *screen) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line == "" {
+		return s.out.Write(text)
+	}
+	// In one piece, so that nothing flickers.
+	whole := append([]byte(eraseLine), text...)
+	if _, err := s.out.Write(append(whole, s.line...)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// show makes line the last one of the screen; an empty one removes it.
+func (s *screen) show(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line == s.line {
+		return
+	}
+	s.line = line
+	_, _ = io.WriteString(s.out, eraseLine+line) // nobody misses it on a terminal that was closed
+}
+
+// follow shows what text returns, again and again, until stop is called. Without a
+// screen it does nothing.
+func (s *screen) follow(text func() string) (stop func()) {
+	if s == nil {
+		return func() {}
+	}
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		next := time.NewTimer(progressDelay)
+		defer next.Stop()
+		for {
+			select {
+			case <-stopped:
+				s.show("")
+				return
+			case <-next.C:
+				s.show(text())
+				next.Reset(progressInterval)
+			}
+		}
+	})
+	return func() {
+		close(stopped)
+		running.Wait()
+	}
+}
+
+// readingText is the progress of a scan, which does not know how many dirs there are.
+func readingText(n int) string { return fmt.Sprintf("reading the runtime root: %d dirs", n) }

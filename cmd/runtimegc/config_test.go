@@ -15,7 +15,7 @@ import (
 	"runtimegc/prune"
 )
 
-// resolved runs a command line of watch up to where it would begin.
+// resolved returns the options of a command line of watch, which does not run.
 func resolved(t *testing.T, args ...string) (*options, error) {
 	t.Helper()
 	o := newOptions()
@@ -30,7 +30,7 @@ func resolved(t *testing.T, args ...string) (*options, error) {
 	return o, err
 }
 
-// Every flag has its variable, the list as well.
+// Every flag has a variable, including those that hold a list.
 func TestEnvironment(t *testing.T) {
 	a, b, logs := t.TempDir(), t.TempDir(), t.TempDir()
 	t.Setenv("RUNTIMEGC_ROOT", a+string(os.PathListSeparator)+b)
@@ -52,7 +52,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("the log is %q %q %v", o.logLevel.word, o.logFormat.word, o.logTo)
 	}
 	if o, err = resolved(t, "--root", b); err != nil || len(o.roots.list) != 1 {
-		t.Errorf("a flag does not take the place of the variable's list: %q, %v", o.roots.list, err)
+		t.Errorf("a flag does not replace the list of the variable: %q, %v", o.roots.list, err)
 	}
 	for name, value := range map[string]string{
 		"RUNTIMEGC_STALE_AFTER": "0s", "RUNTIMEGC_SWEEP_INTERVAL": "60", "RUNTIMEGC_DRY_RUN": "maybe", "RUNTIMEGC_LOG_LEVEL": "loud",
@@ -68,8 +68,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A file that is wrong is refused with its name, the line and the key, and nothing else
-// of it comes out: it may hold secrets.
+// The error for an invalid file has its name, the line and the key, and nothing else of
+// the file: it may hold secrets.
 func TestConfigFileIsRefused(t *testing.T) {
 	const secret = "s3cret"
 	for _, row := range []struct {
@@ -126,7 +126,7 @@ func TestConfigFileIsRefused(t *testing.T) {
 	}
 }
 
-// What is not ours in the file is the manager's business.
+// Other keys of the file belong to the daemon manager, and are ignored.
 func TestConfigFileIsShared(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "daemon.toml"), `
 idle_timeout_secs = 600
@@ -146,8 +146,7 @@ env = { TOKEN = "secret" }
 	}
 }
 
-// A file that is not there is fine unless it was asked for; one that cannot be read
-// never is.
+// A missing file is an error only if the user gave it; one that cannot be read always is.
 func TestConfigFileIsMissing(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none.toml")
 	if s, err := (configFile{path: none}).read(); err != nil || s != (prune.Settings{}) {
@@ -157,7 +156,7 @@ func TestConfigFileIsMissing(t *testing.T) {
 		t.Errorf("no place for one: %v, %v", s, err)
 	}
 	if _, err := (configFile{path: none, must: true}).read(); err == nil || !strings.Contains(err.Error(), none) {
-		t.Errorf("missing, though asked for: %v", err)
+		t.Errorf("missing, but given: %v", err)
 	}
 	dir := t.TempDir()
 	if _, err := (configFile{path: dir}).read(); err == nil || !strings.Contains(err.Error(), dir) {
@@ -202,7 +201,7 @@ func TestDefaultConfig(t *testing.T) {
 	}
 }
 
-// The default place is read, and its absence, and that of a home, are no error.
+// The file in the default place is read; it and the home directory may be missing.
 func TestDefaultConfigIsRead(t *testing.T) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
 		t.Skip("another place")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A list of 10,000 dirs, with the sidecars of ordinary length: of dead daemons that are
-// not due, and of such that are, about which the system is asked more.
+// BenchmarkList lists 10,000 dirs of dead daemons, with sidecars of ordinary length: dirs
+// that are not due, and dirs that are, for which list makes more checks.
 func BenchmarkList(b *testing.B) {
 	for _, bench := range []struct {
 		name string

@@ -13,7 +13,7 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// What list says of time is what one would say.
+// Times are written as people say them.
 func TestRelative(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
 	const s, m, h, d = 1000, 60_000, 3_600_000, 86_400_000
@@ -93,7 +93,7 @@ a              alive    7    STARTED   1m ago     -           its process runs
 		t.Errorf("no colours: %q", text)
 	}
 	if bare := regexp.MustCompile(`\x1b\[3[0-9]m`).ReplaceAllString(colored.String(), ""); bare != plain.String() {
-		t.Errorf("but for its colours it is not the same:\n%s", bare)
+		t.Errorf("without its colours it is not the same:\n%s", bare)
 	}
 }
 

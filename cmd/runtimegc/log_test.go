@@ -35,7 +35,7 @@ func TestLogLine(t *testing.T) {
 	}
 }
 
-// The console says times and durations as people do, and drops what is nothing.
+// The console writes times and durations as people do, and omits what is zero.
 func TestConsoleLine(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	var out bytes.Buffer
@@ -52,13 +52,13 @@ func TestConsoleLine(t *testing.T) {
 	}
 	for _, not := range []string{"event", "dir=", "failed", "dry_run", "unix_ms"} {
 		if strings.Contains(line, not) {
-			t.Errorf("%q says %q", line, not)
+			t.Errorf("%q has %q", line, not)
 		}
 	}
 }
 
-// What others say anyway is left out for a person, so that a line fits a screen; not
-// which root is meant, where there are several.
+// The console omits what other fields have, so that a line fits a screen, but not the
+// root if there are several.
 func TestConsoleIsBrief(t *testing.T) {
 	home := filepath.FromSlash("/home/u")
 	root := filepath.Join(home, "run", "runtime")
@@ -97,8 +97,7 @@ func TestConsoleIsBrief(t *testing.T) {
 	}
 }
 
-// The log goes to the file, appended to what is there, and not to stderr; it is nobody
-// else's to read.
+// The log is appended to the file, and does not go to stderr. Other users cannot read it.
 func TestLogFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
@@ -118,8 +117,8 @@ func TestLogFile(t *testing.T) {
 	}
 }
 
-// Under a root a log would be an event of its own lines, and be removed with its
-// daemon; where it cannot be written nobody would read it.
+// In a root, each line of the log would be an event, and the file might be removed with a
+// daemon. A file that cannot be written is an error at the start.
 func TestLogFileIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
@@ -162,8 +161,8 @@ func TestLogFileIsRefused(t *testing.T) {
 	}
 }
 
-// No line is lost or torn by a rotation, whenever it comes; one that fails leaves the
-// old file in use.
+// A rotation loses or tears no line, whenever it comes. If the file cannot be reopened,
+// the old one stays in use.
 func TestLogFileIsReopened(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
@@ -223,6 +222,6 @@ func TestLogFileIsReopened(t *testing.T) {
 	}
 	fmt.Fprintln(l, "after a failure")
 	if text, _ := os.ReadFile(path + ".last"); !strings.Contains(string(text), "after a failure") {
-		t.Errorf("the old file did not go on: %q", text)
+		t.Errorf("the old file is no longer in use: %q", text)
 	}
 }

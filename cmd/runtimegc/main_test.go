@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMain keeps the configuration of whoever runs the tests out of them.
+// TestMain hides the configuration of whoever runs the tests.
 func TestMain(m *testing.M) {
 	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
 	os.Exit(m.Run())

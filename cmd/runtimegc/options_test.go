@@ -11,7 +11,8 @@ import (
 	"runtimegc/prune"
 )
 
-// Flags over environment over daemon.toml over defaults, for each value on its own.
+// Flags override the environment, that daemon.toml, and that the defaults, each value on
+// its own.
 func TestPrecedence(t *testing.T) {
 	both := "runtime_gc_interval_secs = 7\nruntime_gc_stale_after_secs = 70\n"
 	for _, row := range []struct {
@@ -49,7 +50,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// Two collectors must not work on the same directories, by whatever name.
+// Two collectors must not work on the same directories, whatever their names are.
 func TestRootsApart(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
@@ -97,8 +98,8 @@ func TestRootsApart(t *testing.T) {
 	}
 }
 
-// A textfile in the root would be an event there at every sweep, whatever way it is
-// named.
+// A textfile in the root would be an event there at every sweep, however its path is
+// written.
 func TestTextfileIsKeptOutOfTheRoot(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

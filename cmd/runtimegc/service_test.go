@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// service prints a file, as the command does, for flags.
+// printedService returns what the command service prints.
 func printedService(t *testing.T, kind string, flags ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -25,8 +25,7 @@ func printedService(t *testing.T, kind string, flags ...string) string {
 	return stdout.String()
 }
 
-// systemd itself says that the units are right: a key it does not know, or a value that
-// it ignores, is a warning.
+// systemd itself verifies the units: it warns of unknown keys and of values it ignores.
 func TestUnitsAreVerified(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -48,7 +47,7 @@ func TestUnitsAreVerified(t *testing.T) {
 	}
 }
 
-// What would blind the program stays out of the units, whoever hardens them next.
+// No later hardening of the units may add what would blind the program.
 func TestUnitsSee(t *testing.T) {
 	for _, kind := range []string{"systemd-user", "systemd-system"} {
 		text := printedService(t, kind)
@@ -63,7 +62,7 @@ func TestUnitsSee(t *testing.T) {
 	}
 }
 
-// A word of ExecStart comes out as it went in, by systemd's own rules.
+// By systemd's rules, a quoted word of ExecStart is the word itself.
 func TestQuoteSystemd(t *testing.T) {
 	for word, want := range map[string]string{
 		"/usr/bin/runtimegc": "/usr/bin/runtimegc",
@@ -99,7 +98,7 @@ func TestQuoteWindows(t *testing.T) {
 	}
 }
 
-// The XML files are XML, and say what is to be run whatever it is called.
+// The XML files are XML, and have the right program and arguments, whatever their names.
 func TestServiceXML(t *testing.T) {
 	root := filepath.Join(t.TempDir(), `a <b> & "ü"`)
 	for _, kind := range []string{"launchd", "windows"} {
@@ -145,7 +144,7 @@ func TestServiceXML(t *testing.T) {
 			}
 		}
 	}
-	// A log file that is asked for takes the place of ours.
+	// A log file that the user gives replaces the default.
 	log := filepath.Join(t.TempDir(), "log")
 	if text := printedService(t, "launchd", "--log-file", log); strings.Count(text, "--log-file=") != 1 || !strings.Contains(text, log) {
 		t.Errorf("want the log in %s:\n%s", log, text)
@@ -159,12 +158,12 @@ func TestServiceUsage(t *testing.T) {
 			t.Errorf("%q: exit code %d, want 2; %s%s", args, code, &stdout, &stderr)
 		}
 	}
-	// Every file has its kind.
+	// Every file belongs to a kind.
 	files, err := fs.Glob(serviceFiles, "service/*")
 	if err != nil || len(files) != len(serviceKinds) {
 		t.Errorf("%q for %d kinds, %v", files, len(serviceKinds), err)
 	}
 	if runtime.GOOS == "linux" && !strings.Contains(printedService(t, "systemd-user"), "\nExecStart=/") {
-		t.Error("the unit does not say where the program is")
+		t.Error("the unit does not have the path of the program")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// What is written comes above the line that says how far we are, whole.
+// What is written appears above the line with the progress, in one piece.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer
 	s := &screen{out: &out}
@@ -28,8 +28,8 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// Progress is shown of what takes long, and nothing is left of it, nor goes on,
-// afterwards.
+// Progress is shown only if something takes long. Afterwards the line is erased, and no
+// goroutine is left.
 func TestFollow(t *testing.T) {
 	var none *screen
 	none.follow(func() string { t.Error("asked without a screen"); return "" })()
@@ -54,7 +54,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// The first look at the roots of a watch says how far it is, until all are ready.
+// The first scan of a watch shows its progress until all roots are ready.
 func TestWatchShowsProgress(t *testing.T) {
 	var out lockedBuffer
 	o := &watchOptions{options: newOptions()}

@@ -47,8 +47,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// testMetrics returns metrics of a collector and a watcher that have seen nothing yet,
-// for each root.
+// testMetrics returns metrics with a collector and a watcher for each root, which have
+// seen nothing but one empty sweep.
 func testMetrics(t *testing.T, opts Options, roots ...string) *Metrics {
 	t.Helper()
 	m, err := Open(t.Context(), opts, "v1")
@@ -78,8 +78,8 @@ func testMetrics(t *testing.T, opts Options, roots ...string) *Metrics {
 	return m
 }
 
-// Labels are few and of few values, or Prometheus drowns: none is made of what a daemon
-// is called, and a root's path is as harmless as in the log.
+// Labels must have few values, or Prometheus drowns: none holds the name of a daemon, and
+// the path of a root is escaped as in the log.
 func TestLabels(t *testing.T) {
 	evil := "/root\n\"\xff"
 	m := testMetrics(t, Options{Textfile: "unused"}, evil, "/other")
@@ -101,7 +101,7 @@ func TestLabels(t *testing.T) {
 				}
 			}
 			if !hasRoot && family.GetName() != "runtimegc_build_info" {
-				t.Errorf("%s does not say of which root it is", family.GetName())
+				t.Errorf("%s does not have the label root", family.GetName())
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// One process has one registry, but no root twice.
+// A process has one registry, to which a root can be added only once.
 func TestRootsAreApart(t *testing.T) {
 	m := testMetrics(t, Options{Textfile: "unused"}, "/a")
 	again := m.Root("/a")
@@ -129,8 +129,8 @@ func TestRootsAreApart(t *testing.T) {
 	}
 }
 
-// publish runs m until the returned function is called, which fails the test unless it
-// then ends and leaves no goroutine behind.
+// publish publishes m until the returned function is called, which fails the test unless
+// Publish returns and leaves no goroutine behind.
 func publish(t *testing.T, m *Metrics, log io.Writer) (stop func()) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -146,7 +146,7 @@ func publish(t *testing.T, m *Metrics, log io.Writer) (stop func()) {
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			t.Fatal("it does not end")
+			t.Fatal("Publish does not return")
 		}
 		eventually(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= before })
 	})

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Without a host only this machine may ask; whoever wants more must say so.
+// Without a host, only this machine is served.
 func TestAddress(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"9100", "127.0.0.1:9100"},
@@ -36,7 +36,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// /metrics, read, is all there is to be had; scrapes do not disturb each other.
+// Only reads of /metrics are served; scrapes do not disturb each other.
 func TestServer(t *testing.T) {
 	m := testMetrics(t, Options{Listen: "127.0.0.1:0"}, "/a", "/b")
 	var log lines
@@ -94,11 +94,11 @@ func TestServer(t *testing.T) {
 		t.Error("it still listens")
 	}
 	if log.count("metrics.failed") != 0 {
-		t.Error("the end of the server is said to be a failure")
+		t.Error("the end of the server is logged as a failure")
 	}
 }
 
-// counted is a listener that knows how many of its connections were open at a time.
+// counted is a listener that counts how many of its connections are open at a time.
 type counted struct {
 	net.Listener
 
@@ -138,8 +138,8 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Clients that say nothing take up neither all descriptors nor the end of the watch, and
-// they are cut off.
+// Clients that send no request are cut off; until then they neither use up the
+// descriptors nor delay the end of the watch.
 func TestStuckScrapers(t *testing.T) {
 	m := testMetrics(t, Options{Listen: "127.0.0.1:0"}, "/a")
 	listener := &counted{Listener: m.listener}

@@ -23,8 +23,8 @@ func TestTextfile(t *testing.T) {
 	}
 }
 
-// A file that cannot be written is said once, tried again at every sweep, and said once
-// when it can be.
+// That the file cannot be written is logged once; it is tried again at every sweep, and
+// logged once when it succeeds.
 func TestTextfileTrouble(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "collector")
 	file := filepath.Join(dir, "runtimegc.prom")
@@ -36,7 +36,7 @@ func TestTextfileTrouble(t *testing.T) {
 		sweep()
 	}
 	if n := log.count("metrics.failed"); n != 1 {
-		t.Errorf("said %d times that there is no directory", n)
+		t.Errorf("logged %d times that there is no directory", n)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func TestTextfileTrouble(t *testing.T) {
 	}
 }
 
-// What is in the textfile is read together with what node_exporter says of itself, in
-// one scrape: a metric that both have fails it.
+// The textfile and node_exporter's own metrics are read in one scrape, which fails if
+// both have the same metric.
 func TestTextfileHasOnlyOurs(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runtimegc.prom")
 	m := testMetrics(t, Options{Textfile: Textfile(file)}, "/a")

@@ -99,10 +99,8 @@ func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) stri
 			}
 		}
 		return text + "."
-	case statusNever:
-		return "It is not removed as long as this holds."
 	case statusUnknown:
 		return "It is neither refreshed nor removed as long as this is not known."
 	}
-	return "It is never removed, because nothing shows that it belongs to a daemon."
+	return "It is not removed as long as this holds."
 }

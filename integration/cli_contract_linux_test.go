@@ -3,107 +3,17 @@ package integration
 // The objects that prune --json and list --json print.
 
 import (
-	"encoding/json"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"testing"
 	"time"
 )
-
-// object is a JSON object as printed, to the type of each value.
-type object map[string]json.RawMessage
-
-// text returns a string value.
-func (o object) text(t *testing.T, key string) string {
-	t.Helper()
-	var s string
-	if err := json.Unmarshal(o[key], &s); err != nil {
-		t.Errorf("%s is %s, want a string", key, o[key])
-	}
-	return s
-}
-
-// number returns an integer value.
-func (o object) number(t *testing.T, key string) int64 {
-	t.Helper()
-	n, err := strconv.ParseInt(string(o[key]), 10, 64)
-	if err != nil {
-		t.Errorf("%s is %s, want an integer", key, o[key])
-	}
-	return n
-}
-
-var (
-	rowKeys = []string{"name", "dir", "pid", "state", "reason",
-		"spawned_at_unix_ms", "last_seen_unix_ms", "started_at_unix_ms", "stale_at_unix_ms"}
-	pruneKeys = []string{"scanned_dirs", "removed_dirs", "refreshed_sidecars", "kept_dirs", "failed_dirs", "dry_run", "daemons"}
-)
-
-// mustHave fails the test unless the object has these keys and no other.
-func (o object) mustHave(t *testing.T, keys ...string) {
-	t.Helper()
-	got, want := slices.Sorted(maps.Keys(o)), slices.Sorted(slices.Values(keys))
-	if !slices.Equal(got, want) {
-		t.Errorf("keys %q, want %q", got, want)
-	}
-}
-
-// listJSON runs list --json and returns its rows by name.
-func listJSON(t *testing.T, root string, args ...string) map[string]object {
-	t.Helper()
-	o := run(t, append([]string{"list", "--root", root, "--json"}, args...)...).must(t)
-	var rows []object
-	if err := json.Unmarshal([]byte(o.stdout), &rows); err != nil || rows == nil {
-		t.Fatalf("list --json printed no array: %v\n%s", err, o.stdout)
-	}
-	return byName(t, rows, rowKeys...)
-}
-
-func byName(t *testing.T, rows []object, keys ...string) map[string]object {
-	t.Helper()
-	named := make(map[string]object)
-	for _, row := range rows {
-		row.mustHave(t, keys...)
-		named[row.text(t, "name")] = row
-	}
-	if len(named) != len(rows) {
-		t.Errorf("%d rows have %d names", len(rows), len(named))
-	}
-	return named
-}
-
-// pruneJSON runs prune --json and returns its object and its rows by name.
-func pruneJSON(t *testing.T, root string, args ...string) (object, map[string]object) {
-	t.Helper()
-	o := run(t, append([]string{"prune", "--root", root, "--json"}, args...)...).must(t)
-	var result object
-	if err := json.Unmarshal([]byte(o.stdout), &result); err != nil {
-		t.Fatalf("prune --json printed no object: %v\n%s", err, o.stdout)
-	}
-	result.mustHave(t, pruneKeys...)
-	var rows []object
-	if err := json.Unmarshal(result["daemons"], &rows); err != nil || rows == nil {
-		t.Fatalf("daemons is no array: %v: %s", err, result["daemons"])
-	}
-	return result, byName(t, rows, append(rowKeys, "decision")...)
-}
-
-// orNull returns what stands for n in JSON; 0 is unknown.
-func orNull(n int64) string {
-	if n == 0 {
-		return "null"
-	}
-	return strconv.FormatInt(n, 10)
-}
 
 // What list and prune say of every kind of dir, key by key; and what prune then does
 // is what its dry run said, while the dry run itself changes nothing whatever.
 func TestEveryKindOfDir(t *testing.T) {
 	t.Parallel()
-	root, kinds := zoo(t)
+	root, kinds := fixtures(t)
 	began := time.Now()
 	before := snapshot(t, root)
 	listed := listJSON(t, root)
@@ -147,51 +57,6 @@ func TestEveryKindOfDir(t *testing.T) {
 	}
 	mustCount(t, done, kinds)
 	mustBeDone(t, root, kinds, before)
-}
-
-// mustMatch checks the part of a row that does not depend on who is asked.
-func (k kind) mustMatch(t *testing.T, row object, dir string, began time.Time) {
-	t.Helper()
-	name := filepath.Base(dir)
-	staleAt := k.lastSeen
-	if staleAt > 0 {
-		staleAt += (6 * time.Hour).Milliseconds()
-	}
-	pid := k.pid
-	if pid == "" {
-		pid = "null"
-	}
-	for key, want := range map[string]string{
-		"dir": strconv.Quote(dir), "pid": pid, "state": strconv.Quote(k.state),
-		"spawned_at_unix_ms": orNull(k.spawnedAt), "last_seen_unix_ms": orNull(k.lastSeen),
-		"stale_at_unix_ms": orNull(staleAt),
-	} {
-		if got := string(row[key]); got != want {
-			t.Errorf("%s of %s is %s, want %s", key, name, got, want)
-		}
-	}
-	switch k.state {
-	case "alive":
-		// Whole seconds, truncated twice: up to two seconds early.
-		at := row.number(t, "started_at_unix_ms")
-		if at < began.Add(-patience).UnixMilli() || at > began.UnixMilli() {
-			t.Errorf("started_at_unix_ms of %s is %d, far from %d", name, at, began.UnixMilli())
-		}
-	case "dead", "invalid":
-		if got := string(row["started_at_unix_ms"]); got != "null" {
-			t.Errorf("started_at_unix_ms of %s is %s, but no process is its own", name, got)
-		}
-	}
-}
-
-// mustName fails the test for each dir that is said something of and should not be,
-// or the other way round.
-func mustName(t *testing.T, who string, rows map[string]object, kinds map[string]kind) {
-	t.Helper()
-	got, want := slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(kinds))
-	if !slices.Equal(got, want) {
-		t.Errorf("%s speaks of\n%q, want\n%q", who, got, want)
-	}
 }
 
 // mustCount checks the totals of a prune.

@@ -26,7 +26,7 @@ import (
 // asked about it; of every kind of dir, and without a change on disk.
 func TestListOneByName(t *testing.T) {
 	t.Parallel()
-	root, kinds := zoo(t)
+	root, kinds := fixtures(t)
 	began := time.Now()
 	before := snapshot(t, root)
 	for name, k := range kinds {
@@ -69,7 +69,7 @@ func TestListOneByName(t *testing.T) {
 
 func TestListByState(t *testing.T) {
 	t.Parallel()
-	root, kinds := zoo(t)
+	root, kinds := fixtures(t)
 	for _, states := range []string{"alive", "dead", "invalid,unknown", "dead,alive,unknown,invalid"} {
 		want := make(map[string]kind)
 		for name, k := range kinds {

@@ -1,6 +1,6 @@
 package integration
 
-// What is swapped for something else between look and deed.
+// What is swapped for something else between the look at it and what is done to it.
 
 import (
 	"errors"

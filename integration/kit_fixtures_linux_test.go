@@ -4,8 +4,10 @@ package integration
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -25,9 +27,9 @@ type kind struct {
 // stale is older than the default of --stale-after.
 const stale = 7 * time.Hour
 
-// zoo fills a new root. It returns what must be said of each dir, by name; what is not
+// fixtures fills a new root. It returns what must be said of each dir, by name; what is not
 // in there must not be said anything of.
-func zoo(t *testing.T) (root string, kinds map[string]kind) {
+func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 	t.Helper()
 	root = runtimeRoot(t)
 	s := newSpawner(t, root)
@@ -166,4 +168,57 @@ func hiddenProcess() int {
 		}
 	}
 	return 0
+}
+
+// orNull returns what stands for n in JSON; 0 is unknown.
+func orNull(n int64) string {
+	if n == 0 {
+		return "null"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// mustMatch checks the part of a row that does not depend on who is asked.
+func (k kind) mustMatch(t *testing.T, row object, dir string, began time.Time) {
+	t.Helper()
+	name := filepath.Base(dir)
+	staleAt := k.lastSeen
+	if staleAt > 0 {
+		staleAt += (6 * time.Hour).Milliseconds()
+	}
+	pid := k.pid
+	if pid == "" {
+		pid = "null"
+	}
+	for key, want := range map[string]string{
+		"dir": strconv.Quote(dir), "pid": pid, "state": strconv.Quote(k.state),
+		"spawned_at_unix_ms": orNull(k.spawnedAt), "last_seen_unix_ms": orNull(k.lastSeen),
+		"stale_at_unix_ms": orNull(staleAt),
+	} {
+		if got := string(row[key]); got != want {
+			t.Errorf("%s of %s is %s, want %s", key, name, got, want)
+		}
+	}
+	switch k.state {
+	case "alive":
+		// Whole seconds, truncated twice: up to two seconds early.
+		at := row.number(t, "started_at_unix_ms")
+		if at < began.Add(-patience).UnixMilli() || at > began.UnixMilli() {
+			t.Errorf("started_at_unix_ms of %s is %d, far from %d", name, at, began.UnixMilli())
+		}
+	case "dead", "invalid":
+		if got := string(row["started_at_unix_ms"]); got != "null" {
+			t.Errorf("started_at_unix_ms of %s is %s, but no process is its own", name, got)
+		}
+	}
+}
+
+// mustName fails the test for each dir that is said something of and should not be,
+// or the other way round.
+func mustName(t *testing.T, who string, rows map[string]object, kinds map[string]kind) {
+	t.Helper()
+	got, want := slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(kinds))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s speaks of\n%q, want\n%q", who, got, want)
+	}
 }

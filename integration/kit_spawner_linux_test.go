@@ -283,3 +283,35 @@ func runtimeRoot(t *testing.T) string {
 	}
 	return root
 }
+
+// crowd leaves n daemon dirs whose sidecars are text and who share one process: a root
+// full of live daemons, but for the processes.
+func crowd(t *testing.T, s *spawner, n int, text []byte) []string {
+	t.Helper()
+	pid := strconv.Itoa(bystander(t, "/"))
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("d%03d", i)
+		s.leave(names[i], text, pid)
+	}
+	return names
+}
+
+// noProcess is a pid that no Linux can give to a process.
+const noProcess = "2147483646"
+
+// memoryRoot returns an empty runtime root, in memory if there is room: thousands of
+// dirs can take a disk a minute.
+func memoryRoot(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "runtimegc-integration-")
+	if err != nil {
+		return runtimeRoot(t)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	root := filepath.Join(dir, "runtime")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}

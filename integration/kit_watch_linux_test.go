@@ -149,7 +149,7 @@ func (w *watchProcess) never(kind, daemon string) {
 // sweeps waits until so many more whole sweeps are over.
 func (w *watchProcess) sweeps(n int) {
 	w.t.Helper()
-	// The sweep that is under way may have begun before the caller's last deed.
+	// The sweep that is under way may have begun before the caller's last change.
 	seen := len(w.all("sweep.done", ""))
 	for len(w.all("sweep.done", "")) < seen+n+1 {
 		w.next("sweep.done", "")
@@ -212,4 +212,47 @@ func tail(text string, n int) string {
 		return text
 	}
 	return "... " + text[len(text)-n:]
+}
+
+// startWatchLimited is startWatch with a limit of open files.
+func startWatchLimited(t *testing.T, limit int, root string, args ...string) *watchProcess {
+	t.Helper()
+	by := []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, limit)}
+	return startWatchBy(t, by, &syscall.SysProcAttr{}, root, args...)
+}
+
+// awaitMany waits until n events of that kind were logged since the event of index
+// from.
+func awaitMany(t *testing.T, w *watchProcess, kind string, from, n int) {
+	t.Helper()
+	deadline := time.After(patience)
+	for seen := 0; ; {
+		w.mu.Lock()
+		for ; from < len(w.events); from++ {
+			if w.events[from].event == kind {
+				seen++
+			}
+		}
+		more, ended := w.more, w.ended
+		w.mu.Unlock()
+		if seen >= n {
+			return
+		}
+		if ended {
+			t.Fatalf("the watch ended at %d of %d %s", seen, n, kind)
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			t.Fatalf("only %d of %d %s within %v", seen, n, kind, patience)
+		}
+	}
+}
+
+// saidTimes fails the test unless there were n events of that kind for that daemon.
+func saidTimes(t *testing.T, w *watchProcess, n int, kind, daemon string) {
+	t.Helper()
+	if told := w.all(kind, daemon); len(told) != n {
+		t.Errorf("%s was said %d times of %q, want %d", kind, len(told), daemon, n)
+	}
 }

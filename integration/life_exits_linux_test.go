@@ -5,7 +5,6 @@ package integration
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,91 +13,6 @@ import (
 	"testing"
 	"time"
 )
-
-// cats are cheap daemons: a process group of cats that wait for the end of a pipe.
-type cats struct {
-	t    *testing.T
-	hold *os.File // its closing ends them all
-	read *os.File
-	pgid int
-	all  []*exec.Cmd
-}
-
-// newCats returns none yet; what it starts is gone at the end of the test.
-func newCats(t *testing.T) *cats {
-	t.Helper()
-	c := &cats{t: t}
-	var err error
-	if c.read, c.hold, err = os.Pipe(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// start starts one and returns its pid.
-func (c *cats) start() int {
-	c.t.Helper()
-	cmd := exec.Command("cat")
-	cmd.Stdin = c.read
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: c.pgid}
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	if c.pgid == 0 {
-		c.pgid = cmd.Process.Pid
-	}
-	c.all = append(c.all, cmd)
-	return cmd.Process.Pid
-}
-
-// release ends them by the end of their input.
-func (c *cats) release() {
-	c.read.Close()
-	c.hold.Close()
-}
-
-// reap waits for those that have ended.
-func (c *cats) reap() {
-	for _, cmd := range c.all {
-		cmd.Wait()
-	}
-	c.all = nil
-}
-
-// kill kills them all by one signal.
-func (c *cats) kill() {
-	if err := syscall.Kill(-c.pgid, syscall.SIGKILL); err != nil {
-		c.t.Error(err)
-	}
-}
-
-// awaitMany waits until n events of that kind were logged since the event of index
-// from.
-func awaitMany(t *testing.T, w *watchProcess, kind string, from, n int) {
-	t.Helper()
-	deadline := time.After(patience)
-	for seen := 0; ; {
-		w.mu.Lock()
-		for ; from < len(w.events); from++ {
-			if w.events[from].event == kind {
-				seen++
-			}
-		}
-		more, ended := w.more, w.ended
-		w.mu.Unlock()
-		if seen >= n {
-			return
-		}
-		if ended {
-			t.Fatalf("the watch ended at %d of %d %s", seen, n, kind)
-		}
-		select {
-		case <-more:
-		case <-deadline:
-			t.Fatalf("only %d of %d %s within %v", seen, n, kind, patience)
-		}
-	}
-}
 
 // pidfds returns how many pidfds a process holds.
 func pidfds(pid int) int {

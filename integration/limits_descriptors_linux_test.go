@@ -188,10 +188,3 @@ func TestFewDescriptors(t *testing.T) {
 		})
 	}
 }
-
-// startWatchLimited is startWatch with a limit of open files.
-func startWatchLimited(t *testing.T, limit int, root string, args ...string) *watchProcess {
-	t.Helper()
-	by := []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, limit)}
-	return startWatchBy(t, by, &syscall.SysProcAttr{}, root, args...)
-}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -230,6 +231,37 @@ func TestDryRunWatch(t *testing.T) {
 	for _, e := range w.all("daemon.removed", "") {
 		if dry, _ := e.fields["dry_run"].(bool); !dry || e.daemon != "stale" {
 			t.Errorf("a dry run removed something: %s", e.line)
+		}
+	}
+}
+
+// A spawner truncates its sidecar and writes it: for up to 60 ms it is invalid. That is
+// no news, not even while there is another one that stays invalid and is told of.
+func TestInvalidForAMomentIsNotSaid(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	w := startWatch(t, root, "--sweep-interval", "1h")
+	w.next("root.found", "")
+	const moment = 100 * time.Millisecond
+	tookLong := make(map[string]bool)
+	s.leave("broken", []byte("{"), "")
+	for i := 0; len(w.all("sidecar.invalid", "broken")) == 0 && i < 100; i++ {
+		name := fmt.Sprintf("slow-%d", i)
+		began := time.Now()
+		s.leave(name, nil, "")
+		w.next("daemon.added", name)
+		for time.Since(began) < moment && len(w.all("sidecar.invalid", name)) == 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		s.leave(name, sidecarText(t, time.Now(), time.Time{}), "")
+		tookLong[name] = time.Since(began) > 5*moment
+	}
+	w.next("sidecar.invalid", "broken")
+	w.stop(syscall.SIGTERM)
+	for _, e := range w.all("sidecar.invalid", "") {
+		if e.daemon != "broken" && !tookLong[e.daemon] {
+			t.Errorf("it was invalid for %v: %s", moment, e.line)
 		}
 	}
 }

@@ -1,10 +1,7 @@
 package integration
 
-// Several who would serve one root, and roots that nobody may serve.
-
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -76,54 +73,5 @@ func TestManyWatchesWaitForOneRoot(t *testing.T) {
 	next.stop(syscall.SIGTERM)
 	if err := d.complete(); err != nil {
 		t.Error(err)
-	}
-}
-
-// Roots that would cost somebody everything are refused by each command, with the
-// reason, and stay so when a path only comes to lead to one while it is being watched.
-func TestRefusedRootsAndWhy(t *testing.T) {
-	t.Parallel()
-	home := filepath.Join(t.TempDir(), "homes", "user")
-	s := newSpawner(t, home)
-	if err := os.MkdirAll(home, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s.dead("due", stale)
-	temp := t.TempDir()
-	before := snapshot(t, home)
-	for root, why := range map[string]string{
-		"/": "root of a file system", "//": "root of a file system", "/proc/self/root": "root of a file system",
-		home: "home directory", filepath.Dir(home): "home directory", filepath.Dir(filepath.Dir(home)): "home directory",
-		"/tmp": "temporary files", "/tmp/.": "temporary files", "/var/tmp": "temporary files", temp: "temporary files",
-	} {
-		for _, command := range []string{"watch", "prune", "list"} {
-			o := runWith(t, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+temp) },
-				// Should it not be refused, nothing there is old enough.
-				command, "--root", root, "--stale-after", "1000000h")
-			if o.code != 1 || o.stdout != "" || !strings.Contains(o.stderr, why) || !strings.Contains(o.stderr, "refused") {
-				t.Errorf("%s --root %s: exit code %d, want 1 and %q; stderr %s", command, root, o.code, why, o.stderr)
-			}
-		}
-	}
-	before.mustEqual(t, snapshot(t, home))
-
-	// The path leads nowhere, then to the file system's root, which nobody may serve.
-	link := filepath.Join(temp, "runtime")
-	w := startWatch(t, link, "--sweep-interval", "50ms", "--dry-run")
-	w.next("root.missing", "")
-	if err := os.Symlink("/", link); err != nil {
-		t.Fatal(err)
-	}
-	w.sweeps(3)
-	if err := os.Remove(link); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(link, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	w.next("root.found", "")
-	w.stop(syscall.SIGTERM)
-	if n := len(w.all("root.found", "")); n != 1 {
-		t.Errorf("root.found was said %d times: the root of the file system was served", n)
 	}
 }

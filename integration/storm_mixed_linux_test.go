@@ -332,14 +332,14 @@ func runMixed(t *testing.T, steps []step, patience time.Duration) {
 	m.f = follow(m.w)
 	m.w.next("root.found", "")
 	for _, s := range steps {
-		deeds[s.op](m, dName(s.name), s.n)
+		ops[s.op](m, dName(s.name), s.n)
 	}
 
 	m.proceed()
 	m.parentBack()
 	m.back()
-	deeds["make"](m, "", 0)
-	deeds["openroot"](m, "", 0)
+	ops["make"](m, "", 0)
+	ops["openroot"](m, "", 0)
 	m.mustBeTrue(0)
 	for i := range mixedNames {
 		m.unbar(dName(i))

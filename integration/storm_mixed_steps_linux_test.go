@@ -17,7 +17,7 @@ import (
 // The environment of a storm that is done again.
 const (
 	stepsEnv    = "RUNTIMEGC_STEPS"    // its steps
-	patienceEnv = "RUNTIMEGC_PATIENCE" // how long to wait for the truth
+	patienceEnv = "RUNTIMEGC_PATIENCE" // how long to wait for the log to agree with the disk
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 	mixedQuiet = 400 * time.Millisecond
 )
 
-// step is one deed of a storm, to the daemon dir of that number.
+// step is one operation of a storm, to the daemon dir of that number.
 type step struct {
 	op   string
 	name int
@@ -53,7 +53,7 @@ func parseSteps(text string) ([]step, error) {
 		if _, err := fmt.Sscan(words, &s.op, &s.name, &s.n); err != nil {
 			return nil, fmt.Errorf("parsing step %q: %w", words, err)
 		}
-		if deeds[s.op] == nil {
+		if ops[s.op] == nil {
 			return nil, fmt.Errorf("there is no step %q", s.op)
 		}
 		steps = append(steps, s)
@@ -121,9 +121,9 @@ func newStorm(rng *rand.Rand, n int) []step {
 	return steps
 }
 
-// deeds are what the steps do. Many fail, as what they want is not there: that is part
+// ops are what the steps do, by name. Many fail, as what they want is not there: that is part
 // of the storm.
-var deeds = map[string]func(m *mixed, name string, n int){
+var ops = map[string]func(m *mixed, name string, n int){
 	"sweeps":  func(*mixed, string, int) {}, // see runMixed
 	"spawn":   (*mixed).spawnAgain,
 	"kill":    func(m *mixed, name string, n int) { m.kill(name, n%3 == 0) },

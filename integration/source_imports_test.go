@@ -60,6 +60,8 @@ func TestDirectionOfImports(t *testing.T) {
 		"runtimegc/watcher":            {"runtimegc/registry", "runtimegc/registry/daemondir"},
 		"runtimegc/prune":              {"runtimegc/registry", "runtimegc/registry/daemondir"},
 		"runtimegc/cmd/runtimegc":      {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune"},
+
+		"runtimegc/registry/daemondir/daemondirtest": nil, // not even daemondir, whose tests use it
 	}
 	only := map[string]string{
 		"github.com/fsnotify/fsnotify": "runtimegc/watcher",
@@ -70,6 +72,8 @@ func TestDirectionOfImports(t *testing.T) {
 		"github.com/mattn/go-isatty":   "runtimegc/cmd/runtimegc",
 		"github.com/prometheus/":       "runtimegc/cmd/runtimegc",
 		"net/http":                     "runtimegc/cmd/runtimegc",
+
+		"runtimegc/registry/daemondir/daemondirtest": "a test",
 	}
 	for _, goos := range []string{"linux", "darwin", "windows"} {
 		t.Run(goos, func(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A table is read by its columns: each begins where its heading does. Times are said
@@ -16,7 +18,7 @@ func TestListForPeople(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	s.spawn("live")
-	d := s.spawnAs("a-daemon-with-quite-a-long-name", sidecarText(t, ago(3*time.Hour+10*time.Minute), ago(47*time.Minute+30*time.Second)))
+	d := s.spawnAs("a-daemon-with-quite-a-long-name", daemondirtest.Sidecar(ago(3*time.Hour+10*time.Minute), ago(47*time.Minute+30*time.Second)))
 	d.kill()
 	s.dead("due", 50*time.Hour)
 	s.leave("broken", nil, "")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,7 +95,7 @@ func TestProtect(t *testing.T) {
 	s.dead("db-1", stale)
 	s.dead("web", stale)
 	s.dead("goes", stale)
-	live := s.spawnAs("db-live", sidecarText(t, time.Now(), time.Time{}))
+	live := s.spawnAs("db-live", daemondirtest.Sidecar(time.Now(), time.Time{}))
 	protect := []string{"--protect", "db-*", "--protect", "web"}
 	listed := listJSON(t, root, protect...)
 	_, dry := pruneJSON(t, root, append(protect, "--dry-run")...)
@@ -159,7 +160,7 @@ func TestListBesideWatch(t *testing.T) {
 	t.Parallel()
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
-	text := sidecarText(t, ago(time.Hour), time.Time{})
+	text := daemondirtest.Sidecar(ago(time.Hour), time.Time{})
 	const n = 10_000
 	for i := range n {
 		s.leave("daemon-"+strconv.Itoa(i), text, "")

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // monitoring holds the alert rules and the dashboard.
@@ -424,21 +426,21 @@ scrape_configs:
 
 	d := s.spawn("d")
 	w.next("daemon.live", "d")
-	eventually(t, "Prometheus has scraped that a daemon lives", func() bool {
+	daemondirtest.Eventually(t, "Prometheus has scraped that a daemon lives", func() bool {
 		return vector(t, api, `runtimegc_daemons{state="alive"}`) == "1"
 	})
 	d.kill()
 	w.next("daemon.exited", "d")
-	eventually(t, "Prometheus has scraped that it lives no more", func() bool {
+	daemondirtest.Eventually(t, "Prometheus has scraped that it lives no more", func() bool {
 		return vector(t, api, `runtimegc_daemons{state="alive"}`) == "0" && vector(t, api, `runtimegc_exits_total`) == "1"
 	})
 	if up := vector(t, api, `up{job="runtimegc"}`); up != "1" {
 		t.Errorf("up is %q", up)
 	}
 	for _, query := range dashboardQueries(t) {
-		eventually(t, query, func() bool { return vector(t, api, query) != "" })
+		daemondirtest.Eventually(t, query, func() bool { return vector(t, api, query) != "" })
 	}
-	eventually(t, "Prometheus has evaluated the rules", func() bool {
+	daemondirtest.Eventually(t, "Prometheus has evaluated the rules", func() bool {
 		text := get(t, api+"/api/v1/rules")
 		var answer struct {
 			Data struct {
@@ -505,7 +507,7 @@ func startPrometheus(t *testing.T, path, config string) string {
 			}
 		})
 		gone := false
-		eventually(t, "Prometheus is ready", func() bool {
+		daemondirtest.Eventually(t, "Prometheus is ready", func() bool {
 			select {
 			case <-ended:
 				gone = true

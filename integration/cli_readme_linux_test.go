@@ -1,15 +1,15 @@
 package integration
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // What the README shows works as it is written: its blocks are typed into a shell, and
@@ -41,28 +41,28 @@ func TestREADME(t *testing.T) {
 
 	t.Run("watch", func(t *testing.T) {
 		sh := startShell(t, bash, watchDefault, "XDG_DATA_HOME="+t.TempDir())
-		eventually(t, "the default root is waited for", func() bool {
-			return strings.Contains(sh.output(), "waiting for the runtime root")
+		daemondirtest.Eventually(t, "the default root is waited for", func() bool {
+			return strings.Contains(sh.String(), "waiting for the runtime root")
 		})
 	})
 	t.Run("try it", func(t *testing.T) {
 		watch := startShell(t, bash, strings.TrimSuffix(watchDemo, "\n")+" --log-format console", "NO_COLOR=1")
-		eventually(t, "the watch has started", func() bool { return strings.Contains(watch.output(), "watching") })
+		daemondirtest.Eventually(t, "the watch has started", func() bool { return strings.Contains(watch.String(), "watching") })
 		user := startShell(t, bash, spawn+"sleep 1\n"+look+"echo finished\n")
-		eventually(t, "the session has been typed", func() bool { return strings.Contains(user.output(), "finished") })
+		daemondirtest.Eventually(t, "the session has been typed", func() bool { return strings.Contains(user.String(), "finished") })
 		for _, line := range strings.Split(strings.TrimSpace(promised[1]), "\n") {
-			if fields := strings.Fields(line); !strings.Contains(user.output(), strings.Join(fields[:1], " ")) ||
-				fields[0] == "hello" && !regexp.MustCompile(`hello +dead +[0-9]+ +- +(now|[0-9]+s ago) +(now|[0-9]+s) +it was alive too recently`).MatchString(user.output()) {
-				t.Errorf("list does not print %q but\n%s", line, user.output())
+			if fields := strings.Fields(line); !strings.Contains(user.String(), strings.Join(fields[:1], " ")) ||
+				fields[0] == "hello" && !regexp.MustCompile(`hello +dead +[0-9]+ +- +(now|[0-9]+s ago) +(now|[0-9]+s) +it was alive too recently`).MatchString(user.String()) {
+				t.Errorf("list does not print %q but\n%s", line, user.String())
 			}
 		}
-		if !strings.Contains(user.output(), "1 scanned, 0 would be removed") {
-			t.Errorf("prune --dry-run printed\n%s", user.output())
+		if !strings.Contains(user.String(), "1 scanned, 0 would be removed") {
+			t.Errorf("prune --dry-run printed\n%s", user.String())
 		}
 		for _, line := range strings.Split(strings.TrimSpace(promised[0]+promised[2]), "\n") {
 			want := skeleton(line)
-			eventually(t, "the log says "+want, func() bool {
-				for _, line := range strings.Split(watch.output(), "\n") {
+			daemondirtest.Eventually(t, "the log says "+want, func() bool {
+				for _, line := range strings.Split(watch.String(), "\n") {
 					if skeleton(line) == want {
 						return true
 					}
@@ -92,31 +92,14 @@ func skeleton(line string) string {
 	return regexp.MustCompile(`=("[^"]*"|\S+)`).ReplaceAllString(line, "=")
 }
 
-// shell is a running shell, in the root of the repository.
-type shell struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (s *shell) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *shell) output() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
-}
-
-func startShell(t *testing.T, bash, script string, env ...string) *shell {
+// startShell starts a shell in the root of the repository, and returns its output.
+func startShell(t *testing.T, bash, script string, env ...string) *daemondirtest.Log {
 	t.Helper()
-	s := &shell{}
+	out := new(daemondirtest.Log)
 	cmd := exec.Command(bash, "-c", script)
 	cmd.Dir = ".."
 	cmd.Env = append(goEnv(t.TempDir()), env...)
-	cmd.Stdout, cmd.Stderr = s, s
+	cmd.Stdout, cmd.Stderr = out, out
 	// A group of its own, to end what "go run" has started as well.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -129,7 +112,7 @@ func startShell(t *testing.T, bash, script string, env ...string) *shell {
 			_ = cmd.Wait()
 			close(ended)
 		}()
-		eventually(t, "the shell ends", func() bool {
+		daemondirtest.Eventually(t, "the shell ends", func() bool {
 			select {
 			case <-ended:
 				return true
@@ -139,5 +122,5 @@ func startShell(t *testing.T, bash, script string, env ...string) *shell {
 		})
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	})
-	return s
+	return out
 }

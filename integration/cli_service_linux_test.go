@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -186,7 +188,7 @@ func TestWatchdogOfABlockedLoop(t *testing.T) {
 			s := newSpawner(t, root)
 			const dirs = 200
 			for i := range dirs {
-				if _, err := s.begin(fmt.Sprint("d", i), sidecarText(t, time.Now(), time.Time{})); err != nil {
+				if _, err := s.begin(fmt.Sprint("d", i), daemondirtest.Sidecar(time.Now(), time.Time{})); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -204,7 +206,7 @@ func TestWatchdogOfABlockedLoop(t *testing.T) {
 			for range 3 {
 				m.await("WATCHDOG=1")
 			}
-			eventually(t, "every daemon is told of", func() bool { return added.Load() == dirs })
+			daemondirtest.Eventually(t, "every daemon is told of", func() bool { return added.Load() == dirs })
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -42,12 +44,12 @@ func TestLogRotation(t *testing.T) {
 		}
 		return text.String()
 	}
-	eventually(t, "the log is there", func() bool { return strings.Contains(all(), "root.found") })
+	daemondirtest.Eventually(t, "the log is there", func() bool { return strings.Contains(all(), "root.found") })
 	const rotations, each = 10, 20
 	s := newSpawner(t, root)
 	for i := range rotations {
 		for n := range each {
-			if _, err := s.begin(fmt.Sprintf("d%d-%d", i, n), sidecarText(t, time.Now(), time.Time{})); err != nil {
+			if _, err := s.begin(fmt.Sprintf("d%d-%d", i, n), daemondirtest.Sidecar(time.Now(), time.Time{})); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -57,12 +59,12 @@ func TestLogRotation(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "there is a new file", func() bool {
+		daemondirtest.Eventually(t, "there is a new file", func() bool {
 			_, err := os.Stat(path)
 			return err == nil
 		})
 	}
-	eventually(t, "every daemon is told of", func() bool { return strings.Count(all(), "daemon.added") >= rotations*each })
+	daemondirtest.Eventually(t, "every daemon is told of", func() bool { return strings.Count(all(), "daemon.added") >= rotations*each })
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +114,7 @@ func TestReaderOfTheLogDies(t *testing.T) {
 	for i := range 3 {
 		d := s.spawn(fmt.Sprint("d", i))
 		d.kill()
-		eventually(t, "the dead daemon's dir is removed", func() bool {
+		daemondirtest.Eventually(t, "the dead daemon's dir is removed", func() bool {
 			_, err := os.Lstat(d.dir)
 			return errors.Is(err, os.ErrNotExist)
 		})
@@ -154,14 +156,14 @@ func TestProgressOnATerminal(t *testing.T) {
 		defer close(reading)
 		term.read()
 	}()
-	eventually(t, "progress is shown", func() bool { return strings.Contains(term.text(), "reading the runtime root: 1 dirs") })
+	daemondirtest.Eventually(t, "progress is shown", func() bool { return strings.Contains(term.log.String(), "reading the runtime root: 1 dirs") })
 	release()
 	if code := waitFor(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	<-reading
 	if shown := term.shown(); shown != "" {
-		t.Errorf("left on the screen: %q of %q", shown, term.text())
+		t.Errorf("left on the screen: %q of %q", shown, term.log.String())
 	}
 	if !strings.Contains(stdout.String(), "2 scanned") || strings.ContainsAny(stdout.String(), "\r\x1b") {
 		t.Errorf("the result is %q", stdout.String())
@@ -200,12 +202,12 @@ func TestConsoleFitsAScreen(t *testing.T) {
 	}()
 	s := newSpawner(t, root)
 	d := s.spawn("hello")
-	eventually(t, "it lives", func() bool { return strings.Count(term.text(), "daemon is alive") == 1 })
+	daemondirtest.Eventually(t, "it lives", func() bool { return strings.Count(term.log.String(), "daemon is alive") == 1 })
 	d.kill()
 	d = s.spawn("hello")
-	eventually(t, "it lives anew", func() bool { return strings.Count(term.text(), "daemon is alive") == 2 })
+	daemondirtest.Eventually(t, "it lives anew", func() bool { return strings.Count(term.log.String(), "daemon is alive") == 2 })
 	d.kill()
-	eventually(t, "it is removed", func() bool { return strings.Contains(term.text(), "daemon dir removed") })
+	daemondirtest.Eventually(t, "it is removed", func() bool { return strings.Contains(term.log.String(), "daemon dir removed") })
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Wrong input must end in an error that names what is wrong, in the exit code that
@@ -18,7 +20,7 @@ func TestWrongInput(t *testing.T) {
 	if err := os.MkdirAll(due, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(due, "due.daemon.json"), sidecarText(t, ago(24*time.Hour), time.Time{}), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(due, "due.daemon.json"), daemondirtest.Sidecar(ago(24*time.Hour), time.Time{}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "a-file")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A daemon's name is any bytes its user likes. It must be served like every other, and
@@ -113,7 +114,7 @@ func TestWildNamesOnTheConsole(t *testing.T) {
 			s := newSpawner(t, root)
 			names := wildNames()
 			for i, name := range names {
-				text := sidecarText(t, ago(stale), time.Time{})
+				text := daemondirtest.Sidecar(ago(stale), time.Time{})
 				if i%3 == 0 {
 					text = text[:len(text)/2]
 				}

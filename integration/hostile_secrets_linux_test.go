@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // troubledRoot returns a root in which everything that can go wrong does, for an
@@ -32,9 +34,9 @@ func troubledRoot(t *testing.T) (root string, attr *syscall.SysProcAttr) {
 	check(os.MkdirAll(filepath.Join(s.dir("sealed"), "logs", "old"), 0o755))
 	s.dead("unreadable-dir", stale)
 	s.dead("unreadable-sidecar", stale)
-	s.leave("no-pid", sidecarText(t, ago(stale), time.Time{}), secret)
+	s.leave("no-pid", daemondirtest.Sidecar(ago(stale), time.Time{}), secret)
 
-	whole := string(sidecarText(t, ago(stale), ago(stale)))
+	whole := string(daemondirtest.Sidecar(ago(stale), ago(stale)))
 	for name, text := range map[string]string{
 		"cut":             whole[:len(whole)/2],
 		"cut-in-a-number": `{"` + secret + `": 12`,

@@ -130,7 +130,7 @@ func bear(b testing.TB, root, name, pid string) time.Time {
 	dir := filepath.Join(root, name)
 	err := os.Mkdir(dir, 0o755)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".daemon.json"), benchSidecar(b, time.Time{}, time.Now()), 0o644)
+		err = os.WriteFile(filepath.Join(dir, name+".daemon.json"), benchSidecar(time.Time{}, time.Now()), 0o644)
 	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pid), 0o644)

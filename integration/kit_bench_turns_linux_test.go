@@ -27,6 +27,7 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
 	"runtimegc/watcher"
 )
 
@@ -107,8 +108,8 @@ func benchRoot(b *testing.B, memory bool) string {
 }
 
 // benchSidecar is a sidecar of about a kilobyte, as most are.
-func benchSidecar(b testing.TB, spawnedAt, lastSeen time.Time) []byte {
-	text := sidecarText(b, spawnedAt, lastSeen)
+func benchSidecar(spawnedAt, lastSeen time.Time) []byte {
+	text := daemondirtest.Sidecar(spawnedAt, lastSeen)
 	return bytes.Replace(text, []byte(`"PATH": "`), []byte(`"PATH": "`+strings.Repeat("/opt/tools/bin:", 40)), 1)
 }
 

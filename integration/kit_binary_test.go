@@ -15,6 +15,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // shared is what all tests use and is made at most once per run.
@@ -157,9 +160,11 @@ func (o outcome) must(t *testing.T) outcome {
 	return o
 }
 
-// secret stands in every sidecar that the tests write, in keys and in values. No
-// output may hold it.
-const secret = "s3cret-marker"
+// patience is how long anything may take before a test gives up on it.
+const patience = daemondirtest.Patience
+
+// secret stands in every sidecar that the tests write. No output may hold it.
+const secret = daemondirtest.Secret
 
 func checkSecrets(t *testing.T, where, text string) {
 	t.Helper()
@@ -167,3 +172,6 @@ func checkSecrets(t *testing.T, where, text string) {
 		t.Errorf("a sidecar's content is in %s: ...%s", where, text[max(0, i-80):min(len(text), i+80)])
 	}
 }
+
+// ago is so long before now.
+func ago(d time.Duration) time.Time { return time.Now().Add(-d) }

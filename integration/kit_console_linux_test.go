@@ -3,36 +3,21 @@ package integration
 // A running `runtimegc watch` with its log for people.
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // console is a running `runtimegc watch --log-format console`.
 type console struct {
 	t   *testing.T
 	cmd *exec.Cmd
-
-	mu  sync.Mutex // guards log
-	log bytes.Buffer
-}
-
-// Write takes in the log.
-func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.Write(p)
-}
-
-func (c *console) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.String()
+	log daemondirtest.Log
 }
 
 func startConsole(t *testing.T, attr *syscall.SysProcAttr, root string, args ...string) *console {
@@ -43,7 +28,7 @@ func startConsole(t *testing.T, attr *syscall.SysProcAttr, root string, args ...
 	c.cmd.Env = append(os.Environ(), "NO_COLOR=1")
 	attr.Pdeathsig = syscall.SIGKILL
 	c.cmd.SysProcAttr = attr
-	c.cmd.Stderr = c
+	c.cmd.Stderr = &c.log
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +36,7 @@ func startConsole(t *testing.T, attr *syscall.SysProcAttr, root string, args ...
 		c.cmd.Process.Kill() // no error that matters: stop has been called, or the test failed
 		c.cmd.Wait()
 		if t.Failed() {
-			t.Logf("the log of the watch:\n%q", tail(c.text(), 8_000))
+			t.Logf("the log of the watch:\n%q", tail(c.log.String(), 8_000))
 		}
 	})
 	return c
@@ -60,7 +45,7 @@ func startConsole(t *testing.T, attr *syscall.SysProcAttr, root string, args ...
 // await waits until the log says what.
 func (c *console) await(what string, times int) {
 	c.t.Helper()
-	eventually(c.t, "the log says "+what, func() bool { return strings.Count(c.text(), what) >= times })
+	daemondirtest.Eventually(c.t, "the log says "+what, func() bool { return strings.Count(c.log.String(), what) >= times })
 }
 
 // stop ends the watch and returns its log.
@@ -74,5 +59,5 @@ func (c *console) stop() string {
 	if err := c.cmd.Wait(); err != nil {
 		c.t.Errorf("the watch ended with %v", err)
 	}
-	return c.text()
+	return c.log.String()
 }

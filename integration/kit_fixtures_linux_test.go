@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // kind is what must be said and done of one dir.
@@ -54,18 +56,18 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 	// Living.
 	now, old := time.Now(), ago(stale)
 	alive := kind{state: "alive", reason: "running", decision: "refresh"}
-	put("live", alive, now, now, s.spawnAs("live", sidecarText(t, now, now)).pid)
-	put("live-unseen", alive, now, time.Time{}, s.spawnAs("live-unseen", sidecarText(t, now, time.Time{})).pid)
+	put("live", alive, now, now, s.spawnAs("live", daemondirtest.Sidecar(now, now)).pid)
+	put("live-unseen", alive, now, time.Time{}, s.spawnAs("live-unseen", daemondirtest.Sidecar(now, time.Time{})).pid)
 	// Its clock was set, or its spawner stopped, between sidecar and process; it was not
 	// seen for long; it still runs from its dir.
-	put("live-skewed", alive, old, old, s.spawnAs("live-skewed", sidecarText(t, old, old)).pid)
-	s.spawnAs("live-cut-pid", sidecarText(t, old, old))
+	put("live-skewed", alive, old, old, s.spawnAs("live-skewed", daemondirtest.Sidecar(old, old)).pid)
+	s.spawnAs("live-cut-pid", daemondirtest.Sidecar(old, old))
 	check(os.WriteFile(filepath.Join(s.dir("live-cut-pid"), "daemon.pid"), nil, 0o644))
 	put("live-cut-pid", kind{state: "dead", reason: "in_use", decision: "keep"}, old, old, 0)
 
 	// Dead, and due.
 	due := func(reason string) kind { return kind{state: "dead", reason: reason, decision: "remove"} }
-	stalely := func(name string) *daemon { return s.spawnAs(name, sidecarText(t, old, old)) }
+	stalely := func(name string) *daemon { return s.spawnAs(name, daemondirtest.Sidecar(old, old)) }
 	killed := func(name string) int {
 		d := stalely(name)
 		d.kill()
@@ -75,12 +77,12 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 	z := stalely("zombie")
 	check(z.abandon())
 	put("zombie", due("zombie"), old, old, z.pid)
-	s.leave("no-pid", sidecarText(t, old, time.Time{}), "")
+	s.leave("no-pid", daemondirtest.Sidecar(old, time.Time{}), "")
 	put("no-pid", due("no_pid"), old, time.Time{}, 0)
-	s.leave("garbled-pid", sidecarText(t, old, old), "12x")
+	s.leave("garbled-pid", daemondirtest.Sidecar(old, old), "12x")
 	put("garbled-pid", due("no_pid"), old, old, 0)
 	other := bystander(t, "/")
-	s.leave("pid-reused", sidecarText(t, old, old), strconv.Itoa(other))
+	s.leave("pid-reused", daemondirtest.Sidecar(old, old), strconv.Itoa(other))
 	put("pid-reused", due("pid_reused"), old, old, other)
 	check(os.MkdirAll(filepath.Join(root, "dead", "logs", "2024"), 0o755))
 	check(os.WriteFile(filepath.Join(root, "dead", "logs", "2024", "a.log"), []byte("a line\n"), 0o644))
@@ -88,10 +90,10 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 
 	// Dead, not due.
 	recent := ago(5 * time.Hour)
-	d := s.spawnAs("recent", sidecarText(t, old, recent))
+	d := s.spawnAs("recent", daemondirtest.Sidecar(old, recent))
 	d.kill()
 	put("recent", kind{state: "dead", reason: "not_stale", decision: "keep"}, old, recent, d.pid)
-	d = s.spawnAs("no-timestamp", sidecarText(t, time.Time{}, time.Time{}))
+	d = s.spawnAs("no-timestamp", daemondirtest.Sidecar(time.Time{}, time.Time{}))
 	d.kill()
 	put("no-timestamp", kind{state: "dead", reason: "no_timestamp", decision: "keep"}, time.Time{}, time.Time{}, d.pid)
 
@@ -112,7 +114,7 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 	// Neither dead nor alive for certain: a process whose executable we may not see, with
 	// a start that does not match.
 	if pid := hiddenProcess(); pid > 0 {
-		s.leave("unknown", sidecarText(t, old, old), strconv.Itoa(pid))
+		s.leave("unknown", daemondirtest.Sidecar(old, old), strconv.Itoa(pid))
 		put("unknown", kind{state: "unknown", reason: "unknown_liveness", decision: "keep"}, old, old, pid)
 	}
 

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -89,7 +91,7 @@ func (h *hostile) fill() {
 // fillLinks makes symlinks that lead to what is precious, at every level.
 func (h *hostile) fillLinks() {
 	link := func(target, path string) { h.check(os.Symlink(filepath.Join(h.precious, target), path)) }
-	text := sidecarText(h.t, ago(stale), ago(stale))
+	text := daemondirtest.Sidecar(ago(stale), ago(stale))
 	h.check(os.Mkdir(filepath.Join(h.precious, "link"), 0o755))
 	h.write(filepath.Join(h.precious, "link", "link.daemon.json"), string(text))
 	link("link", h.dir("link"))
@@ -99,7 +101,7 @@ func (h *hostile) fillLinks() {
 	h.mkdir("link-sidecar")
 	link("sidecar", h.sidecar("link-sidecar"))
 
-	h.leave("link-pid", sidecarText(h.t, time.Time{}, ago(stale)), "")
+	h.leave("link-pid", daemondirtest.Sidecar(time.Time{}, ago(stale)), "")
 	h.goes = append(h.goes, "link-pid")
 	link("pid", filepath.Join(h.dir("link-pid"), "daemon.pid"))
 	dir := h.due("link-all")
@@ -114,7 +116,7 @@ func (h *hostile) fillLinks() {
 
 // fillTexts makes sidecars and pid files of regular files with odd content.
 func (h *hostile) fillTexts() {
-	text := string(sidecarText(h.t, ago(stale), ago(stale)))
+	text := string(daemondirtest.Sidecar(ago(stale), ago(stale)))
 	pad := func(size int) string { return text + strings.Repeat(" ", size-len(text)) }
 	member := fmt.Sprintf(`{"spawned_at_unix_ms": %d, "last_seen_unix_ms": %[1]d, "a": `, ago(stale).UnixMilli())
 	deep := func(open, shut string, levels int) string {
@@ -168,7 +170,7 @@ func (h *hostile) fillNames() {
 
 // fillQuarantined makes dirs with names like those that removals give.
 func (h *hostile) fillQuarantined() {
-	due, recent := sidecarText(h.t, ago(stale), ago(stale)), sidecarText(h.t, ago(stale), time.Now().Add(time.Hour))
+	due, recent := daemondirtest.Sidecar(ago(stale), ago(stale)), daemondirtest.Sidecar(ago(stale), time.Now().Add(time.Hour))
 	put := func(name, sidecar string, text []byte) {
 		h.check(os.Mkdir(h.dir(name), 0o755))
 		h.check(os.WriteFile(filepath.Join(h.dir(name), sidecar+".daemon.json"), text, 0o644))
@@ -199,10 +201,10 @@ func (h *hostile) seal() {
 	for _, mode := range []fs.FileMode{0, 0o200, 0o400, 0o444} {
 		name := fmt.Sprintf("mode-%04o", mode)
 		h.check(os.Mkdir(h.dir(name), 0o755))
-		h.check(os.WriteFile(h.sidecar(name), sidecarText(h.t, ago(stale), ago(stale)), 0o644))
+		h.check(os.WriteFile(h.sidecar(name), daemondirtest.Sidecar(ago(stale), ago(stale)), 0o644))
 		h.check(os.Chmod(h.dir(name), mode))
 		h.keep(name)
 	}
 	h.mkdir("sidecar-mode-0000")
-	h.check(os.WriteFile(h.sidecar("sidecar-mode-0000"), sidecarText(h.t, ago(stale), ago(stale)), 0))
+	h.check(os.WriteFile(h.sidecar("sidecar-mode-0000"), daemondirtest.Sidecar(ago(stale), ago(stale)), 0))
 }

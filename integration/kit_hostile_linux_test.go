@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"testing"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +39,7 @@ func newHostile(t *testing.T) *hostile {
 	h.check(os.MkdirAll(filepath.Join(h.precious, "sub", "below"), 0o755))
 	h.write(filepath.Join(h.precious, "sub", "below", "note"), "a note")
 	h.write(filepath.Join(h.precious, "tool"), "#!/bin/sh\n")
-	h.write(filepath.Join(h.precious, "sidecar"), string(sidecarText(t, ago(stale), ago(stale))))
+	h.write(filepath.Join(h.precious, "sidecar"), string(daemondirtest.Sidecar(ago(stale), ago(stale))))
 	// Whoever follows a pid file to it finds the daemon alive.
 	h.write(filepath.Join(h.precious, "pid"), strconv.Itoa(os.Getpid()))
 	return h
@@ -58,7 +60,7 @@ func (h *hostile) write(path, text string) {
 // due makes a daemon dir that is to be removed, and returns its path.
 func (h *hostile) due(name string) string {
 	h.t.Helper()
-	h.leave(name, sidecarText(h.t, ago(stale), ago(stale)), "")
+	h.leave(name, daemondirtest.Sidecar(ago(stale), ago(stale)), "")
 	h.goes = append(h.goes, name)
 	return h.dir(name)
 }
@@ -100,13 +102,13 @@ func shapes(t *testing.T, path string) tree {
 func (h *hostile) mustBeServed(t *testing.T) {
 	t.Helper()
 	for _, name := range h.goes {
-		eventually(t, fmt.Sprintf("%q is removed", name), func() bool {
+		daemondirtest.Eventually(t, fmt.Sprintf("%q is removed", name), func() bool {
 			_, err := os.Lstat(h.dir(name))
 			return os.IsNotExist(err)
 		})
 	}
 	for _, name := range h.back {
-		eventually(t, fmt.Sprintf("%q is given its name back", name), func() bool {
+		daemondirtest.Eventually(t, fmt.Sprintf("%q is given its name back", name), func() bool {
 			_, err := os.Lstat(h.sidecar(name))
 			return err == nil
 		})

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // queueLength returns how many events an inotify queue holds.
@@ -53,7 +55,7 @@ func pause(t *testing.T, w *watchProcess, meanwhile func()) time.Time {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the watch is stopped", func() bool { return strings.HasPrefix(procStatus(t, pid, "State"), "T") })
+	daemondirtest.Eventually(t, "the watch is stopped", func() bool { return strings.HasPrefix(procStatus(t, pid, "State"), "T") })
 	meanwhile()
 	on := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {

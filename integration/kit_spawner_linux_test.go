@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -104,18 +106,18 @@ type daemon struct {
 }
 
 // dir returns the path of the daemon dir of that name.
-func (s *spawner) dir(name string) string { return filepath.Join(s.root, name) }
+func (s *spawner) dir(name string) string { return daemondirtest.Dir{Root: s.root, Name: name}.Path() }
 
 // sidecar returns the path of its sidecar.
 func (s *spawner) sidecar(name string) string {
-	return filepath.Join(s.root, name, name+".daemon.json")
+	return daemondirtest.Dir{Root: s.root, Name: name}.Sidecar()
 }
 
 // spawn spawns a daemon, anew if there was one of that name.
 func (s *spawner) spawn(name string) *daemon {
 	s.t.Helper()
 	now := time.Now()
-	return s.spawnAs(name, sidecarText(s.t, now, now))
+	return s.spawnAs(name, daemondirtest.Sidecar(now, now))
 }
 
 // spawnAs spawns a daemon with that sidecar.
@@ -164,32 +166,26 @@ func (s *spawner) try(name string, sidecar []byte) (*daemon, error) {
 }
 
 // begin is what a spawn does before it makes a process: all there is of one that
-// fails. os.WriteFile is open(O_CREAT|O_TRUNC), one write, close.
+// fails.
 func (s *spawner) begin(name string, sidecar []byte) (dir string, err error) {
-	dir = s.dir(name)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	d := daemondirtest.Dir{Root: s.root, Name: name}
+	if err := d.Mkdir(); err != nil {
 		return "", err
 	}
-	return dir, os.WriteFile(s.sidecar(name), sidecar, 0o644)
+	return d.Path(), d.WriteSidecar(sidecar)
 }
 
 // leave leaves a daemon dir without a process: a sidecar and, unless pid is empty, a
 // pid file.
 func (s *spawner) leave(name string, sidecar []byte, pid string) {
 	s.t.Helper()
-	dir, err := s.begin(name, sidecar)
-	if err == nil && pid != "" {
-		err = os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pid), 0o644)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	daemondirtest.Make(s.t, s.root, name, sidecar, pid)
 }
 
 // dead leaves the dir of a daemon that ran, was last seen so long ago, and was killed.
 func (s *spawner) dead(name string, since time.Duration) *daemon {
 	s.t.Helper()
-	d := s.spawnAs(name, sidecarText(s.t, ago(since), ago(since)))
+	d := s.spawnAs(name, daemondirtest.Sidecar(ago(since), ago(since)))
 	d.kill()
 	return d
 }
@@ -298,7 +294,7 @@ func crowd(t *testing.T, s *spawner, n int, text []byte) []string {
 }
 
 // noProcess is a pid that no Linux can give to a process.
-const noProcess = "2147483646"
+var noProcess = strconv.Itoa(daemondirtest.DeadPID)
 
 // memoryRoot returns an empty runtime root, in memory if there is room: thousands of
 // dirs can take a disk a minute.

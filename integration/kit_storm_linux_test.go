@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // stormStaleAfter is short, so that removals fall among the spawns. A spawn that is
@@ -44,7 +46,7 @@ func (st *storm) step(rng *rand.Rand, name string) {
 		st.kill(d, rng.IntN(2) == 0)
 	case p < 65 && d == nil:
 		// A spawn that fails before it has a process. The dir may be hit by a removal.
-		_, err := st.begin(name, sidecarText(st.t, time.Now(), time.Time{}))
+		_, err := st.begin(name, daemondirtest.Sidecar(time.Now(), time.Time{}))
 		st.note(err)
 	case p < 75:
 		// By somebody else; a live daemon stays behind without a dir, for a while.
@@ -67,7 +69,7 @@ func (st *storm) step(rng *rand.Rand, name string) {
 func (st *storm) respawn(name string) {
 	for {
 		now := time.Now()
-		d, err := st.try(name, sidecarText(st.t, now, now))
+		d, err := st.try(name, daemondirtest.Sidecar(now, now))
 		if err == nil {
 			st.mu.Lock()
 			st.living[name] = d
@@ -133,7 +135,7 @@ func (st *storm) killUnchecked(d *daemon, zombie bool) {
 func (st *storm) mustBecomeTrue(t *testing.T, root string) {
 	t.Helper()
 	var rows map[string]object
-	eventually(t, "list shows the living and nobody else", func() bool {
+	daemondirtest.Eventually(t, "list shows the living and nobody else", func() bool {
 		rows = listJSON(t, root)
 		return len(rows) <= len(st.living)
 	})
@@ -162,7 +164,7 @@ func (st *storm) mustBecomeTrue(t *testing.T, root string) {
 func (st *storm) mustBeTold(t *testing.T, w *watchProcess) {
 	t.Helper()
 	n := int64(len(st.living))
-	eventually(t, "a sweep finds the living and nobody else", func() bool {
+	daemondirtest.Eventually(t, "a sweep finds the living and nobody else", func() bool {
 		e := w.next("sweep.done", "")
 		return e.number("checked") == n && e.number("alive") == n
 	})

@@ -3,15 +3,16 @@ package integration
 // The program with its output going elsewhere: a file, a pipe, a terminal.
 
 import (
-	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,9 +52,7 @@ type terminal struct {
 	t      *testing.T
 	master *os.File
 	slave  *os.File
-
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
+	log    daemondirtest.Log
 }
 
 func newTerminal(t *testing.T) *terminal {
@@ -84,29 +83,14 @@ func newTerminal(t *testing.T) *terminal {
 
 // read takes in what the program writes, until nobody has the terminal open.
 func (term *terminal) read() {
-	term.slave.Close() // the program has it
-	part := make([]byte, 4096)
-	for {
-		n, err := term.master.Read(part)
-		term.mu.Lock()
-		term.buf.Write(part[:n])
-		term.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (term *terminal) text() string {
-	term.mu.Lock()
-	defer term.mu.Unlock()
-	return term.buf.String()
+	term.slave.Close()              // the program has it
+	io.Copy(&term.log, term.master) // ends with EIO, when nobody has the terminal open
 }
 
 // shown is what stands on the screen in the end.
 func (term *terminal) shown() string {
 	var lines []string
-	for _, line := range strings.Split(term.text(), "\n") {
+	for _, line := range strings.Split(term.log.String(), "\n") {
 		if i := strings.LastIndex(line, "\r\x1b[K"); i >= 0 {
 			line = line[i+len("\r\x1b[K"):]
 		}

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // besidePolling is a storm beside a polling collector.
@@ -106,7 +108,7 @@ func (b *besidePolling) rewrite(d *daemon) error {
 	said, _ := decodeObject(text)
 	spawnedAt, _ := millis(said["spawned_at_unix_ms"])
 	for i := range 30 {
-		wrote := sidecarText(b.t, time.UnixMilli(int64(spawnedAt)), time.Now())
+		wrote := daemondirtest.Sidecar(time.UnixMilli(int64(spawnedAt)), time.Now())
 		wrote = bytes.Replace(wrote, []byte("/srv/"), []byte("/srv/"+strings.Repeat("x", i%7)), 1)
 		if err := os.WriteFile(path, wrote, 0o644); err != nil {
 			return err
@@ -291,7 +293,7 @@ func (b *besidePolling) mustNotFight(t *testing.T, w *watchProcess, ticks time.D
 // have left in a sad state: live daemons without a dir, dirs with a torn sidecar.
 func (b *besidePolling) mustSettle(t *testing.T, w *watchProcess) {
 	t.Helper()
-	eventually(t, "list shows the living, the torn, and nobody else", func() bool {
+	daemondirtest.Eventually(t, "list shows the living, the torn, and nobody else", func() bool {
 		entries, err := os.ReadDir(b.root)
 		if err != nil {
 			t.Fatal(err)
@@ -311,7 +313,7 @@ func (b *besidePolling) mustSettle(t *testing.T, w *watchProcess) {
 		return settled
 	})
 	n := -1
-	eventually(t, "the watch knows what is there", func() bool {
+	daemondirtest.Eventually(t, "the watch knows what is there", func() bool {
 		entries, err := os.ReadDir(b.root)
 		if err != nil {
 			t.Fatal(err)

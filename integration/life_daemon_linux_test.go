@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // The main job from end to end: a daemon is born, kept fresh, dies, is removed when it
@@ -27,7 +29,7 @@ func TestBirthRefreshExitRemoval(t *testing.T) {
 	}
 	// Older than stale-after, and still there: the refresh keeps it.
 	refreshed := w.next("sidecar.refreshed", d.name)
-	eventually(t, "it has lived for longer than stale-after", func() bool {
+	daemondirtest.Eventually(t, "it has lived for longer than stale-after", func() bool {
 		return time.Since(d.closed) > staleAfter+200*time.Millisecond
 	})
 	if err := d.complete(); err != nil {
@@ -169,7 +171,7 @@ func TestCleanupBySomebodyElse(t *testing.T) {
 	w := startWatch(t, root, "--sweep-interval", "100ms")
 	dead := s.dead("dead", time.Minute)
 	live := s.spawn("live")
-	s.leave("bare", sidecarText(t, time.Now(), time.Time{}), "")
+	s.leave("bare", daemondirtest.Sidecar(time.Now(), time.Time{}), "")
 	w.next("daemon.live", "live")
 	for _, name := range []string{"dead", "live", "bare"} {
 		w.next("daemon.added", name)
@@ -235,7 +237,7 @@ func TestTotalsOfASweepCutShort(t *testing.T) {
 	const due = 300
 	root := memoryRoot(t)
 	s := newSpawner(t, root)
-	text := sidecarText(t, ago(stale), ago(stale))
+	text := daemondirtest.Sidecar(ago(stale), ago(stale))
 	for i := range due {
 		s.leave(fmt.Sprintf("due%d", i), text, noProcess)
 	}

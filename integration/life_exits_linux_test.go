@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // pidfds returns how many pidfds a process holds.
@@ -56,7 +58,7 @@ func TestManyExitsAtOnce(t *testing.T) {
 			now := time.Now()
 			// Without the time of the spawn: to start that many may take longer than a start may
 			// be off.
-			text := sidecarText(t, time.Time{}, now)
+			text := daemondirtest.Sidecar(time.Time{}, now)
 			for i := range n {
 				name := fmt.Sprintf("d%03d", i)
 				pids[name] = c.start()

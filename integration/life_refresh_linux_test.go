@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A refresh changes one number of the sidecar and nothing else: no byte, not the
@@ -15,7 +17,7 @@ func TestRefreshChangesOneNumber(t *testing.T) {
 	now := time.Now()
 	const number = "1700000000000"
 	for name, text := range map[string]string{
-		"as spawned":    string(sidecarText(t, now, time.UnixMilli(1700000000000))),
+		"as spawned":    string(daemondirtest.Sidecar(now, time.UnixMilli(1700000000000))),
 		"compact":       `{"a":1.0,"last_seen_unix_ms":` + number + `,"z":"\u00e9\/"}`,
 		"odd spacing":   "{ \"b\" : [ ] ,\r\n\t\"last_seen_unix_ms\"\t:  " + number + "  \r\n}\n\n",
 		"keys unsorted": `{"z":1,"last_seen_unix_ms":` + number + `,"a":1e3,"z":2}`,
@@ -71,7 +73,7 @@ func TestRefreshAddsTheNumber(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	now := time.Now()
-	text := sidecarText(t, now, time.Time{})
+	text := daemondirtest.Sidecar(now, time.Time{})
 	s.spawnAs("d", text)
 	before := ownership(t, s.sidecar("d"))
 	run(t, "prune", "--root", root).must(t)

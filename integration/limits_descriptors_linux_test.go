@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -55,7 +57,7 @@ func TestBirthWithoutDescriptors(t *testing.T) {
 			w.next("root.found", "")
 			w.next("sweep.done", "")
 			limitFiles(w, spare)
-			s.leave("d", sidecarText(t, time.Now(), time.Now()), strconv.Itoa(pid))
+			s.leave("d", daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(pid))
 			if !within(3*time.Second, func() bool { return len(w.all("watch.degraded", "")) > 0 }) {
 				t.Error("it is not said that something is polled for a lack of descriptors")
 			} else if e := w.next("watch.degraded", ""); e.reason != "open_files" {
@@ -93,7 +95,7 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 	var logs []*os.File
 	for i := range 20 {
 		name := fmt.Sprintf("in-use-%d", i)
-		s.leave(name, sidecarText(t, ago(stale), time.Time{}), "")
+		s.leave(name, daemondirtest.Sidecar(ago(stale), time.Time{}), "")
 		log, err := os.Create(filepath.Join(s.dir(name), "out.log"))
 		if err != nil {
 			t.Fatal(err)
@@ -109,7 +111,7 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 		}
 	}
 	pid := strconv.Itoa(bystander(t, "/"))
-	s.leave("live", sidecarText(t, time.Now(), time.Now()), pid)
+	s.leave("live", daemondirtest.Sidecar(time.Now(), time.Now()), pid)
 	w.next("daemon.live", "live")
 	// Something happens in its dir all the time, so that it is read all the time.
 	touch := func() {
@@ -132,7 +134,7 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 	w.sweeps(3)
 	touch()
 	seen := len(w.all("sidecar.refreshed", "live"))
-	eventually(t, "the live one is refreshed again", func() bool { return len(w.all("sidecar.refreshed", "live")) > seen })
+	daemondirtest.Eventually(t, "the live one is refreshed again", func() bool { return len(w.all("sidecar.refreshed", "live")) > seen })
 	w.stop(syscall.SIGTERM)
 	for _, e := range w.all("daemon.removed", "") {
 		t.Errorf("pid %d has a file open in there, or it lives: %s", user, e.line)
@@ -157,7 +159,7 @@ func TestFewDescriptors(t *testing.T) {
 				all = append(all, s.spawn(fmt.Sprintf("d%02d", i)))
 			}
 			// Never alive: a sweep between a spawn and a kill would refresh it.
-			s.leave("due", sidecarText(t, ago(stale), ago(stale)), noProcess)
+			s.leave("due", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
 			for _, d := range all {
 				w.next("daemon.live", d.name)
 				w.next("sidecar.refreshed", d.name)
@@ -169,7 +171,7 @@ func TestFewDescriptors(t *testing.T) {
 					w.next("daemon.exited", d.name)
 				}
 			}
-			eventually(t, "a sweep finds 40 live and 20 dead", func() bool {
+			daemondirtest.Eventually(t, "a sweep finds 40 live and 20 dead", func() bool {
 				e := w.next("sweep.done", "")
 				return e.number("alive") == 40 && e.number("dead") == 20
 			})

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // resynced waits until every overflow that was said has been made good, and returns
@@ -21,7 +23,7 @@ import (
 func resynced(t *testing.T, w *watchProcess) event {
 	t.Helper()
 	var last event
-	eventually(t, "registry.resynced follows events.overflow", func() bool {
+	daemondirtest.Eventually(t, "registry.resynced follows events.overflow", func() bool {
 		open := false
 		for _, e := range w.all("", "") {
 			switch e.event {
@@ -50,7 +52,7 @@ func TestOverflowOfTheBinary(t *testing.T) {
 	w.next("root.found", "")
 	w.next("sweep.done", "")
 	f := follow(w)
-	text := sidecarText(t, time.Now(), time.Now())
+	text := daemondirtest.Sidecar(time.Now(), time.Now())
 
 	on := pause(t, w, func() {
 		if n <= queueLength(t) {
@@ -90,7 +92,7 @@ func TestOverflowOfTheBinary(t *testing.T) {
 	if e.number("daemons") != 0 {
 		t.Errorf("want no daemons: %s", e.line)
 	}
-	s.leave("after", sidecarText(t, time.Now(), time.Now()), strconv.Itoa(bystander(t, "/")))
+	s.leave("after", daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(bystander(t, "/")))
 	w.next("daemon.live", "after")
 	if last := w.stop(syscall.SIGTERM); last.number("daemons") != 1 {
 		t.Errorf("want 1 daemon: %s", last.line)
@@ -113,7 +115,7 @@ func TestOverflowAgainAndAgain(t *testing.T) {
 	w.next("root.found", "")
 	f := follow(w)
 	rng := rand.New(rand.NewPCG(4, 2))
-	text := sidecarText(t, time.Now(), time.Now())
+	text := daemondirtest.Sidecar(time.Now(), time.Now())
 	there := make(map[string]bool)
 	churn := func() {
 		for range steps {
@@ -163,7 +165,7 @@ func TestOverflowAgainAndAgain(t *testing.T) {
 	// Every dir is watched: each change is noticed, with no sweep to help.
 	names := slices.Sorted(maps.Keys(there))
 	pid := strconv.Itoa(bystander(t, "/"))
-	fresh := sidecarText(t, time.Now(), time.Now())
+	fresh := daemondirtest.Sidecar(time.Now(), time.Now())
 	for _, name := range names {
 		s.leave(name, fresh, pid)
 	}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // quietly fails the test if w says anything at info level or above during some sweeps.
@@ -29,8 +31,8 @@ func TestQuietRootIsAQuietLog(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	s.dead("exited", time.Minute)
-	s.leave("no-pid", sidecarText(t, ago(time.Minute), time.Time{}), "")
-	s.leave("no-timestamp", sidecarText(t, time.Time{}, time.Time{}), "")
+	s.leave("no-pid", daemondirtest.Sidecar(ago(time.Minute), time.Time{}), "")
+	s.leave("no-timestamp", daemondirtest.Sidecar(time.Time{}, time.Time{}), "")
 	z := s.spawn("zombie")
 	if err := z.abandon(); err != nil {
 		t.Fatal(err)
@@ -166,7 +168,7 @@ func TestInvalidSidecarIsSaidOncePerChange(t *testing.T) {
 		}
 		// Longer than it takes for a sidecar that is being written to count as invalid.
 		settled := time.Now().Add(1500 * time.Millisecond)
-		eventually(t, "time has passed", func() bool { return time.Now().After(settled) })
+		daemondirtest.Eventually(t, "time has passed", func() bool { return time.Now().After(settled) })
 		quietly(t, w)
 	}
 	d := s.spawn("d")
@@ -254,7 +256,7 @@ func TestInvalidForAMomentIsNotSaid(t *testing.T) {
 		for time.Since(began) < moment && len(w.all("sidecar.invalid", name)) == 0 {
 			time.Sleep(5 * time.Millisecond)
 		}
-		s.leave(name, sidecarText(t, time.Now(), time.Time{}), "")
+		s.leave(name, daemondirtest.Sidecar(time.Now(), time.Time{}), "")
 		tookLong[name] = time.Since(began) > 5*moment
 	}
 	w.next("sidecar.invalid", "broken")

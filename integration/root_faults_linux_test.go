@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +23,7 @@ import (
 func failing(w *watchProcess, n int) {
 	w.t.Helper()
 	w.sweeps(1)
-	eventually(w.t, fmt.Sprintf("sweeps count %d failures", n), func() bool {
+	daemondirtest.Eventually(w.t, fmt.Sprintf("sweeps count %d failures", n), func() bool {
 		return w.next("sweep.done", "").number("failed") == int64(n)
 	})
 }
@@ -36,10 +38,10 @@ func TestFullDisk(t *testing.T) {
 	root := runtimeRoot(t)
 	mount(t, "tmpfs", root, "tmpfs", 0, "size=4m,mode=755")
 	s := newSpawner(t, root)
-	text := sidecarText(t, time.Now(), time.Time{})
+	text := daemondirtest.Sidecar(time.Now(), time.Time{})
 	text = bytes.Replace(text, []byte(`"cwd"`), []byte(`"pad": "`+strings.Repeat("x", os.Getpagesize()-10-len(text)-len("\"pad\": \"\",\n  "))+"\",\n  \"cwd\""), 1)
 	names := crowd(t, s, 200, text)
-	s.leave("due", sidecarText(t, ago(stale), time.Time{}), "")
+	s.leave("due", daemondirtest.Sidecar(ago(stale), time.Time{}), "")
 	filler, err := os.Create(filepath.Join(root, "filler"))
 	if err != nil {
 		t.Fatal(err)
@@ -97,9 +99,9 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		mount(t, "", root, "", unix.MS_BIND|unix.MS_REMOUNT|flag, "")
 	}
 	s := newSpawner(t, root)
-	text := sidecarText(t, time.Now(), time.Time{})
+	text := daemondirtest.Sidecar(time.Now(), time.Time{})
 	names := crowd(t, s, 5, text)
-	s.leave("due", sidecarText(t, ago(stale), time.Time{}), "")
+	s.leave("due", daemondirtest.Sidecar(ago(stale), time.Time{}), "")
 	before := snapshot(t, root)
 	readOnly(unix.MS_RDONLY)
 	w := startWatch(t, root, "--sweep-interval", "100ms")
@@ -177,7 +179,7 @@ func TestDiskError(t *testing.T) {
 	}
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
-	text := sidecarText(t, time.Now(), time.Time{})
+	text := daemondirtest.Sidecar(time.Now(), time.Time{})
 	s.leave("bad", text, "")
 	s.spawn("good")
 	// A regular file, and every read at its start is EIO.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // One root, many who would serve it, started at the same moment and waiting for it to
@@ -28,9 +30,9 @@ func TestManyWatchesWaitForOneRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSpawner(t, root)
-	s.leave("due", sidecarText(t, ago(stale), time.Time{}), "")
+	s.leave("due", daemondirtest.Sidecar(ago(stale), time.Time{}), "")
 	var holder *watchProcess
-	eventually(t, "all but one have ended", func() bool {
+	daemondirtest.Eventually(t, "all but one have ended", func() bool {
 		holder = nil
 		running := 0
 		for _, w := range all {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +21,7 @@ import (
 func unmount(t *testing.T, target string, locked bool) {
 	t.Helper()
 	var err error
-	eventually(t, "nothing is being read that is to be unmounted", func() bool {
+	daemondirtest.Eventually(t, "nothing is being read that is to be unmounted", func() bool {
 		err = unix.Unmount(target, 0)
 		return locked || err != unix.EBUSY
 	})
@@ -50,7 +52,7 @@ func TestRootIsMountedAndUnmounted(t *testing.T) {
 			s := newSpawner(t, root)
 			put := func(name string) {
 				t.Helper()
-				s.leave(name, sidecarText(t, time.Now(), time.Now()), strconv.Itoa(bystander(t, "/")))
+				s.leave(name, daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(bystander(t, "/")))
 			}
 			put("below")
 			w := startWatch(t, root, args...)
@@ -96,7 +98,7 @@ func TestDiskOfTheRootIsUnmounted(t *testing.T) {
 	root := filepath.Join(at, "deep", "runtime")
 	s := newSpawner(t, root)
 	pid := strconv.Itoa(bystander(t, "/"))
-	text := sidecarText(t, time.Now(), time.Now())
+	text := daemondirtest.Sidecar(time.Now(), time.Now())
 	s.leave("live", text, pid)
 	s.leave("dead", text, noProcess)
 	w := startWatch(t, root, "--sweep-interval", "200ms")
@@ -163,7 +165,7 @@ func TestRightToTheRootIsTakenAndGiven(t *testing.T) {
 				closed = filepath.Dir(closed)
 			}
 			s := newSpawner(t, root)
-			text := sidecarText(t, time.Now(), time.Now())
+			text := daemondirtest.Sidecar(time.Now(), time.Now())
 			s.leave("live", text, strconv.Itoa(bystander(t, "/")))
 			s.leave("dead", text, noProcess)
 			attr := ordinaryUser(t, top)

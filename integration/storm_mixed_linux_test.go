@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +108,7 @@ func (m *mixed) spawnAgain(name string, n int) {
 	for range 3 {
 		m.supersede(name)
 		now := time.Now()
-		text := sidecarText(m.t, now, now)
+		text := daemondirtest.Sidecar(now, now)
 		d, err := m.try(name, text)
 		if err == nil {
 			md := &mixedDaemon{daemon: d, text: text}
@@ -155,12 +157,12 @@ func (m *mixed) flood() {
 // stop stops the watch, but not while it holds a lease: a spawner would wait for 45 s.
 func (m *mixed) stop() {
 	pid := m.w.cmd.Process.Pid
-	eventually(m.t, "the watch is stopped without a lease", func() bool {
+	daemondirtest.Eventually(m.t, "the watch is stopped without a lease", func() bool {
 		if m.stopped {
 			return true
 		}
 		syscall.Kill(pid, syscall.SIGSTOP)
-		eventually(m.t, "the watch is stopped", func() bool { return strings.HasPrefix(procStatus(m.t, pid, "State"), "T") })
+		daemondirtest.Eventually(m.t, "the watch is stopped", func() bool { return strings.HasPrefix(procStatus(m.t, pid, "State"), "T") })
 		m.stopped = true
 		locks, err := os.ReadFile("/proc/locks")
 		if err != nil {
@@ -266,9 +268,9 @@ func (m *mixed) mustBeWatched() {
 	pid := bystander(m.t, "/")
 	names := daemonDirs(m.t, m.root)
 	for _, name := range names {
-		eventually(m.t, "a daemon dir is written", func() bool { // or is being removed
+		daemondirtest.Eventually(m.t, "a daemon dir is written", func() bool { // or is being removed
 			now := time.Now()
-			_, err := m.begin(name, sidecarText(m.t, now, now))
+			_, err := m.begin(name, daemondirtest.Sidecar(now, now))
 			return err == nil && os.WriteFile(m.dir(name)+"/daemon.pid", []byte(strconv.Itoa(pid)), 0o644) == nil
 		})
 	}
@@ -379,7 +381,7 @@ func (s *spawner) leaveOutside() {
 	if err := os.MkdirAll(s.root, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	s.leave("victim", sidecarText(s.t, ago(stale), ago(stale)), noProcess)
+	s.leave("victim", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
 }
 
 // found are storms, cut down, that found a broken program out: one that took no notice

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -131,11 +133,11 @@ var ops = map[string]func(m *mixed, name string, n int){
 	"mkdir":   func(m *mixed, name string, _ int) { os.Mkdir(m.dir(name), 0o755) },
 	"write": func(m *mixed, name string, _ int) { // a spawn that fails
 		m.touch(name)
-		m.begin(name, sidecarText(m.t, time.Now(), time.Time{}))
+		m.begin(name, daemondirtest.Sidecar(time.Now(), time.Time{}))
 	},
 	"half": func(m *mixed, name string, n int) {
 		m.touch(name)
-		text := sidecarText(m.t, time.Now(), time.Now())
+		text := daemondirtest.Sidecar(time.Now(), time.Now())
 		os.WriteFile(m.sidecar(name), text[:len(text)*n/mixedNames], 0o644)
 	},
 	"cut":    func(m *mixed, name string, n int) { m.touch(name); os.Truncate(m.sidecar(name), int64(n)*20) },
@@ -193,7 +195,7 @@ var ops = map[string]func(m *mixed, name string, n int){
 	"replace": func(m *mixed, name string, _ int) {
 		next, last := m.root+".next", m.root+".last"
 		os.MkdirAll(filepath.Join(next, name), 0o755)
-		os.WriteFile(filepath.Join(next, name, name+".daemon.json"), sidecarText(m.t, time.Now(), time.Time{}), 0o644)
+		os.WriteFile(filepath.Join(next, name, name+".daemon.json"), daemondirtest.Sidecar(time.Now(), time.Time{}), 0o644)
 		if unix.Rename(m.root, last) == nil {
 			m.loseAll()
 			unix.Rename(next, m.root)

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // While spawns, respawns, kills, zombies and cleanups go on, the times are changed again
@@ -41,7 +43,7 @@ func TestReloadDuringStorm(t *testing.T) {
 		close(over)
 	}()
 
-	eventually(t, "some daemons are dead", func() bool { return len(w.all("daemon.exited", "")) > 10 })
+	daemondirtest.Eventually(t, "some daemons are dead", func() bool { return len(w.all("daemon.exited", "")) > 10 })
 	config.set(1, 1)
 	first := w.hangup("config.reloaded")
 	for key, want := range map[string]int64{

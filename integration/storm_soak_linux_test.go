@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // soakCyclesEnv is the number of cycles of the soak, if it is not to be the usual.
@@ -86,7 +88,7 @@ func TestSoak(t *testing.T) {
 	// settle waits until nothing is left of all cycles, and measures.
 	settle := func() footprint {
 		t.Helper()
-		eventually(t, "all dirs are removed", func() bool {
+		daemondirtest.Eventually(t, "all dirs are removed", func() bool {
 			left, err := os.ReadDir(root)
 			return err == nil && len(left) == 0
 		})
@@ -94,7 +96,7 @@ func TestSoak(t *testing.T) {
 		for w.next("sweep.done", "").number("checked") != 0 {
 		}
 		var f footprint
-		eventually(t, "all watches are taken down", func() bool {
+		daemondirtest.Eventually(t, "all watches are taken down", func() bool {
 			f = footprintOf(t, pid)
 			return f.watches == 2 // the root, and what holds it
 		})
@@ -107,7 +109,7 @@ func TestSoak(t *testing.T) {
 		defer func() { c.release(); c.reap() }()
 		for i := range batch {
 			cat := c.start()
-			s.leave(fmt.Sprintf("d%d", first+i), sidecarText(t, time.Now(), time.Now()), strconv.Itoa(cat))
+			s.leave(fmt.Sprintf("d%d", first+i), daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(cat))
 		}
 		awaitMany(t, w, "daemon.live", 0, batch)
 		if first/batch%2 == 0 {

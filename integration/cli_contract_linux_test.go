@@ -112,54 +112,6 @@ func mustBeDone(t *testing.T, root string, kinds map[string]kind, before tree) {
 	}
 }
 
-// Scripts index what is printed: nothing is an empty array, never null.
-func TestNoDaemons(t *testing.T) {
-	t.Parallel()
-	missing := filepath.Join(t.TempDir(), "none")
-	t.Cleanup(func() {
-		if _, err := os.Lstat(missing); !os.IsNotExist(err) {
-			t.Errorf("a missing root was made: %v", err)
-		}
-	})
-	for name, root := range map[string]string{"empty root": runtimeRoot(t), "missing root": missing} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if o := run(t, "list", "--root", root, "--json").must(t); o.stdout != "[]\n" {
-				t.Errorf("list --json printed %q, want []", o.stdout)
-			}
-			for _, args := range [][]string{nil, {"--dry-run"}} {
-				result, rows := pruneJSON(t, root, args...)
-				if len(rows) != 0 || string(result["daemons"]) != "[]" {
-					t.Errorf("daemons is %s, want []", result["daemons"])
-				}
-				mustCount(t, result, nil)
-			}
-		})
-	}
-}
-
-// What looks like a leftover of ours and has no sidecar is not ours: prune must leave
-// it, and its dry run must say so.
-func TestForeignLeftover(t *testing.T) {
-	t.Parallel()
-	root := runtimeRoot(t)
-	dir := filepath.Join(root, ".pruned-notes")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	before := snapshot(t, root)
-	for _, args := range [][]string{{"--dry-run"}, nil} {
-		_, rows := pruneJSON(t, root, args...)
-		if got := rows[".pruned-notes"].text(t, "decision"); got != "keep" {
-			t.Errorf("prune %q: decision %q, want keep", args, got)
-		}
-		before.mustEqual(t, snapshot(t, root))
-	}
-}
-
 // A crash between the rename and the end of a removal leaves a quarantined dir; its
 // daemon may have been spawned anew since. The one must go, the other stay.
 func TestLeftoverBesideItsSuccessor(t *testing.T) {

@@ -5,8 +5,6 @@ package integration
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +17,6 @@ import (
 
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
-
-	"golang.org/x/sys/unix"
 )
 
 // One daemon by name is what the array of all has of it, and every question that is
@@ -134,26 +130,6 @@ func TestProtect(t *testing.T) {
 	}
 }
 
-// With several roots a name is looked for in all of them; in two it is not clear which
-// is meant. The environment protects as the command line does.
-func TestListNameInSeveralRoots(t *testing.T) {
-	t.Parallel()
-	a, b := runtimeRoot(t), runtimeRoot(t)
-	newSpawner(t, a).dead("both", stale)
-	newSpawner(t, b).dead("both", stale)
-	newSpawner(t, b).dead("one", stale)
-	if o := run(t, "list", "--root", a, "--root", b, "one").must(t); !strings.Contains(o.stdout, filepath.Join(b, "one")) {
-		t.Errorf("printed\n%s", o.stdout)
-	}
-	if o := run(t, "list", "--root", a, "--root", b, "both"); o.code != 1 || !strings.Contains(o.stderr, a) || !strings.Contains(o.stderr, b) {
-		t.Errorf("exit code %d: %s", o.code, o.stderr)
-	}
-	o := runWith(t, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "RUNTIMEGC_PROTECT=x*:o*") }, "list", "--root", b, "one").must(t)
-	if !strings.HasPrefix(o.stdout, "one is dead, and stays: its name is protected") {
-		t.Errorf("printed\n%s", o.stdout)
-	}
-}
-
 // Beside a watch that serves 10,000 dirs, list is quick, and the watch does not notice:
 // no removal is called off because list held a lock.
 func TestListBesideWatch(t *testing.T) {
@@ -202,52 +178,25 @@ func TestListColors(t *testing.T) {
 		{"a dumb terminal", []string{"TERM=dumb"}, false},
 	} {
 		for _, args := range [][]string{{"list", "--root", root}, {"list", "--root", root, "live"}} {
-			text := onTerminal(t, row.env, args...)
+			term := newTerminal(t)
+			cmd := exec.Command(binary(t), args...)
+			cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+				return strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "TERM=")
+			}), row.env...)
+			cmd.Stdout = term.slave
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			term.read()
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%q: %v", args, err)
+			}
+			text := term.log.String()
 			if !strings.Contains(text, "alive") || strings.Contains(text, "\x1b[") != row.want {
 				t.Errorf("%s, %q: colours %v, want %v: %q", row.name, args, !row.want, row.want, text)
 			}
 		}
 	}
-	if o := run(t, "list", "--root", root); strings.Contains(o.stdout, "\x1b") {
-		t.Errorf("colours in a pipe: %q", o.stdout)
-	}
-}
-
-// onTerminal runs the binary with a pseudo-terminal as its standard output, and returns
-// what came there.
-func onTerminal(t *testing.T, env []string, args ...string) string {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	defer master.Close()
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
-	cmd := exec.Command(binary(t), args...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "TERM=")
-	})
-	cmd.Env = append(cmd.Env, env...)
-	cmd.Stdout = slave
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
-	text, _ := io.ReadAll(master) // EIO, once nobody has the other end open
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%q: %v", args, err)
-	}
-	return string(text)
 }
 
 // A name that no table could hold is explained like every other.

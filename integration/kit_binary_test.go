@@ -15,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"runtimegc/registry/daemondir/daemondirtest"
 )
@@ -166,12 +165,9 @@ const patience = daemondirtest.Patience
 // secret stands in every sidecar that the tests write. No output may hold it.
 const secret = daemondirtest.Secret
 
-func checkSecrets(t *testing.T, where, text string) {
+func checkSecrets(t testing.TB, where, text string) {
 	t.Helper()
 	if i := strings.Index(text, secret); i >= 0 {
 		t.Errorf("a sidecar's content is in %s: ...%s", where, text[max(0, i-80):min(len(text), i+80)])
 	}
 }
-
-// ago is so long before now.
-func ago(d time.Duration) time.Time { return time.Now().Add(-d) }

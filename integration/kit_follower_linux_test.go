@@ -86,7 +86,7 @@ type standing struct {
 
 // scan reads root anew. lives says of a pid whether it is a live daemon's; the dirs are
 // those of real daemons, so a live pid in a pid file is the daemon's.
-func scan(t *testing.T, root string, lives func(pid int) bool) map[string]standing {
+func scan(t testing.TB, root string, lives func(pid int) bool) map[string]standing {
 	t.Helper()
 	fresh := registry.New()
 	if err := watcher.Scan(context.Background(), root, fresh); err != nil {
@@ -159,7 +159,7 @@ func (f *follower) mustReach(t *testing.T, root string, lives func(pid int) bool
 }
 
 // mustBeConsistent fails the test for lines that contradict or repeat others.
-func (f *follower) mustBeConsistent(t *testing.T) {
+func (f *follower) mustBeConsistent(t testing.TB) {
 	t.Helper()
 	for _, line := range f.odd[:min(3, len(f.odd))] {
 		t.Errorf("it contradicts or repeats what was said: %s", line)
@@ -167,7 +167,7 @@ func (f *follower) mustBeConsistent(t *testing.T) {
 }
 
 // daemonDirs returns the names of the daemon dirs in root, whatever is in them.
-func daemonDirs(t *testing.T, root string) []string {
+func daemonDirs(t testing.TB, root string) []string {
 	t.Helper()
 	fresh := registry.New()
 	if err := watcher.Scan(context.Background(), root, fresh); err != nil {

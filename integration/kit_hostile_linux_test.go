@@ -78,7 +78,7 @@ func (h *hostile) keep(name string) { h.stays[name] = nil }
 
 // shapes is a snapshot of what is at path and below it without its content, of which
 // there may be any amount.
-func shapes(t *testing.T, path string) tree {
+func shapes(t testing.TB, path string) tree {
 	t.Helper()
 	s := make(tree)
 	err := filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {

@@ -16,7 +16,7 @@ import (
 )
 
 // queueLength returns how many events an inotify queue holds.
-func queueLength(t *testing.T) int {
+func queueLength(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
@@ -31,7 +31,7 @@ func queueLength(t *testing.T) int {
 
 // flood fills the queue of who watches root with events of no meaning, so that none
 // of those that follow is told.
-func flood(t *testing.T, root string) {
+func flood(t testing.TB, root string) {
 	t.Helper()
 	noise, other := filepath.Join(root, "noise"), filepath.Join(root, "other-noise")
 	if err := os.WriteFile(noise, nil, 0o644); err != nil {
@@ -65,7 +65,7 @@ func pause(t *testing.T, w *watchProcess, meanwhile func()) time.Time {
 }
 
 // procStatus returns one value of /proc/<pid>/status.
-func procStatus(t *testing.T, pid int, key string) string {
+func procStatus(t testing.TB, pid int, key string) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -71,7 +71,7 @@ func copyExecutable(to, from string) error {
 // spawner spawns daemons in one root. Its methods may be called from any goroutine;
 // those that return no error end the test, and are for the test's own.
 type spawner struct {
-	t     *testing.T
+	t     testing.TB
 	root  string
 	image string
 
@@ -81,7 +81,7 @@ type spawner struct {
 
 // newSpawner returns a spawner for root, which need not exist. Every process it starts
 // is gone at the end of the test.
-func newSpawner(t *testing.T, root string) *spawner {
+func newSpawner(t testing.TB, root string) *spawner {
 	t.Helper()
 	s := &spawner{t: t, root: root, image: trampolineImage(t)}
 	t.Cleanup(func() {
@@ -248,13 +248,13 @@ func waiting(path string) *exec.Cmd {
 
 // bystander starts a process that is no daemon's trampoline, with its working
 // directory in dir and files open.
-func bystander(t *testing.T, dir string, files ...*os.File) int {
+func bystander(t testing.TB, dir string, files ...*os.File) int {
 	t.Helper()
 	return bystanderAs(t, &syscall.SysProcAttr{}, dir, files...)
 }
 
 // bystanderAs is bystander with attributes for the process, such as another user.
-func bystanderAs(t *testing.T, attr *syscall.SysProcAttr, dir string, files ...*os.File) int {
+func bystanderAs(t testing.TB, attr *syscall.SysProcAttr, dir string, files ...*os.File) int {
 	t.Helper()
 	cmd := waiting(trampolineImage(t))
 	cmd.Dir, cmd.ExtraFiles = dir, files
@@ -311,3 +311,6 @@ func memoryRoot(t *testing.T) string {
 	}
 	return root
 }
+
+// ago is so long before now.
+func ago(d time.Duration) time.Time { return time.Now().Add(-d) }

@@ -14,7 +14,7 @@ import (
 // inode, time of modification and content.
 type tree map[string]string
 
-func snapshot(t *testing.T, root string) tree {
+func snapshot(t testing.TB, root string) tree {
 	t.Helper()
 	s := make(tree)
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -52,7 +52,7 @@ func snapshot(t *testing.T, root string) tree {
 }
 
 // mustEqual fails the test for each path that differs.
-func (s tree) mustEqual(t *testing.T, after tree) {
+func (s tree) mustEqual(t testing.TB, after tree) {
 	t.Helper()
 	var paths []string
 	for path := range s {

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +8,7 @@ import (
 	"testing"
 )
 
-// Several roots are served like one each: in the log, by prune and by list.
+// Several roots are served like one each, and the log says which is meant.
 func TestSeveralRoots(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -56,36 +55,6 @@ func TestSeveralRoots(t *testing.T) {
 		if n := len(w.all(kind, "")); n != 3 {
 			t.Errorf("%s for %d roots, want 3", kind, n)
 		}
-	}
-
-	// The same name in two roots.
-	for _, root := range []string{a, b} {
-		newSpawner(t, root).dead("same", stale)
-	}
-	args := []string{"--root", a, "--root", b, "--root", filepath.Join(dir, "none")}
-	var rows []map[string]any
-	if err := json.Unmarshal([]byte(run(t, append([]string{"list", "--json"}, args...)...).must(t).stdout), &rows); err != nil {
-		t.Fatal(err)
-	}
-	dirs := make(map[string]bool)
-	for _, row := range rows {
-		dirs[row["dir"].(string)] = true
-	}
-	if len(rows) != 3 || !dirs[a+"/same"] || !dirs[b+"/same"] || !dirs[b+"/y"] {
-		t.Errorf("list has %v", rows)
-	}
-	if table := run(t, append([]string{"list"}, args...)...).must(t).stdout; !strings.Contains(table, a+":\n") || !strings.Contains(table, b+":\n") {
-		t.Errorf("a table without its root:\n%s", table)
-	}
-	if o := run(t, append([]string{"prune", "--dry-run"}, args...)...).must(t); !strings.Contains(o.stdout, a+"/same") || !strings.Contains(o.stdout, b+"/same") {
-		t.Errorf("prune does not tell the roots apart:\n%s", o.stdout)
-	}
-	var sum map[string]any
-	if err := json.Unmarshal([]byte(run(t, append([]string{"prune", "--json"}, args...)...).must(t).stdout), &sum); err != nil {
-		t.Fatal(err)
-	}
-	if sum["scanned_dirs"] != 3.0 || sum["removed_dirs"] != 2.0 || sum["refreshed_sidecars"] != 1.0 || len(sum["daemons"].([]any)) != 3 {
-		t.Errorf("prune sums up to %v", sum)
 	}
 }
 

@@ -63,7 +63,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Mkdir(bin, 0o755); err != nil {
 				return err
 			}
-			// A hard link needs no privilege on Windows, a symlink no right to the file elsewhere.
+			// Windows lets everybody make a hard link, Unix a symlink to any file.
 			if os.Link(program, name) != nil {
 				if err := os.Symlink(program, name); err != nil {
 					return err

@@ -15,6 +15,9 @@
 //	bench_    what it costs, beside what others cost
 //	source_   what the sources must keep to: the direction of imports, the layout
 //
+// What a user types and sees, without a process that has to live meanwhile, is a script in
+// testdata/script; cli_script_test.go says what scripts may use.
+//
 // Environment variables steer it:
 //
 //	RUNTIMEGC_BINARY  a prebuilt cmd/runtimegc; without it, it is built once per run

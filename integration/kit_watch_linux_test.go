@@ -249,8 +249,8 @@ func awaitMany(t *testing.T, w *watchProcess, kind string, from, n int) {
 	}
 }
 
-// saidTimes fails the test unless there were n events of that kind for that daemon.
-func saidTimes(t *testing.T, w *watchProcess, n int, kind, daemon string) {
+// loggedTimes fails the test unless there were n events of that kind for that daemon.
+func loggedTimes(t *testing.T, w *watchProcess, n int, kind, daemon string) {
 	t.Helper()
 	if told := w.all(kind, daemon); len(told) != n {
 		t.Errorf("%s was said %d times of %q, want %d", kind, len(told), daemon, n)

@@ -94,8 +94,8 @@ func TestManyExitsAtOnce(t *testing.T) {
 			}
 			w.stop(syscall.SIGTERM)
 			for name := range pids {
-				saidTimes(t, w, 1, "daemon.live", name)
-				saidTimes(t, w, 1, "daemon.exited", name)
+				loggedTimes(t, w, 1, "daemon.live", name)
+				loggedTimes(t, w, 1, "daemon.exited", name)
 			}
 			if left := len(w.all("daemon.exited", "")); left != n {
 				t.Errorf("daemon.exited was said %d times of %d daemons", left, n)

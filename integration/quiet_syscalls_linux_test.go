@@ -279,7 +279,7 @@ func TestRefreshDoesNotLoop(t *testing.T) {
 	if reads > writes+live { // the first may belong to a refresh before the trace
 		t.Errorf("%d reads of the sidecar for %d refreshes", reads, writes)
 	}
-	saidTimes(t, w, live, "daemon.live", "")
+	loggedTimes(t, w, live, "daemon.live", "")
 	w.never("daemon.exited", "")
 	w.never("sidecar.invalid", "")
 }

@@ -61,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 	w.sweeps(2)
 	changed := 0
 	for _, name := range names {
-		saidTimes(t, w, 1, "sidecar.unwritable", name)
+		loggedTimes(t, w, 1, "sidecar.unwritable", name)
 		if now, err := os.ReadFile(s.sidecar(name)); err != nil || !bytes.Equal(now, text) {
 			changed++
 			t.Logf("the sidecar of %s has changed: %v, %d bytes, were %d", name, err, len(now), len(text))
@@ -110,7 +110,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	if e := w.next("daemon.kept", "due"); e.reason != "failed" || !strings.Contains(fmt.Sprint(e.fields["error"]), "read-only") {
 		t.Errorf("want reason failed and the error: %s", e.line)
 	}
-	saidTimes(t, w, 1, "daemon.kept", "due")
+	loggedTimes(t, w, 1, "daemon.kept", "due")
 	before.mustEqual(t, snapshot(t, root))
 	readOnly(0)
 	w.next("daemon.removed", "due")
@@ -122,7 +122,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	failing(w, 0)
 	w.stop(syscall.SIGTERM)
 	for _, name := range names {
-		saidTimes(t, w, 2, "sidecar.unwritable", name)
+		loggedTimes(t, w, 2, "sidecar.unwritable", name)
 		now, err := os.ReadFile(s.sidecar(name))
 		if _, ok := decodeObject(now); err != nil || !ok || !bytes.HasPrefix(now, bytes.TrimSuffix(text, []byte("\n}"))) {
 			t.Errorf("the sidecar of %s: %v, %q", name, err, now)
@@ -163,8 +163,8 @@ func TestRightsComeBack(t *testing.T) {
 	failing(w, 1)
 	w.sweeps(3)
 	w.stop(syscall.SIGTERM)
-	saidTimes(t, w, 1, "daemon.kept", "due")
-	saidTimes(t, w, 2, "sidecar.unwritable", "live")
+	loggedTimes(t, w, 1, "daemon.kept", "due")
+	loggedTimes(t, w, 2, "sidecar.unwritable", "live")
 	if err := d.complete(); err != nil {
 		t.Error(err)
 	}
@@ -191,6 +191,6 @@ func TestDiskError(t *testing.T) {
 	w.next("sidecar.refreshed", "good")
 	w.sweeps(3)
 	w.stop(syscall.SIGTERM)
-	saidTimes(t, w, 1, "sidecar.invalid", "bad")
+	loggedTimes(t, w, 1, "sidecar.invalid", "bad")
 	w.never("daemon.removed", "")
 }

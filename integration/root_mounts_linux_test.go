@@ -133,7 +133,7 @@ func TestDiskOfTheRootIsUnmounted(t *testing.T) {
 		t.Errorf("want 5 daemons: %s", last.line)
 	}
 	w.never("daemon.removed", "")
-	saidTimes(t, w, 3, "root.lost", "")
+	loggedTimes(t, w, 3, "root.lost", "")
 }
 
 // A root, or a directory above it, that may no longer be entered is lost, with the

@@ -58,9 +58,7 @@ func BenchmarkRemoval(b *testing.B) {
 // removeAll removes the stale dirs of root as `prune` does.
 func removeAll(b *testing.B, root string, n int) {
 	reg := registry.New()
-	if err := watcher.Scan(context.Background(), root, reg); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, watcher.Scan(context.Background(), root, reg))
 	c, err := prune.New(prune.Options{
 		Root: root, Registry: reg, Log: zerolog.New(io.Discard), StaleAfter: time.Minute,
 	})

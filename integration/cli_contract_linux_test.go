@@ -119,9 +119,7 @@ func TestLeftoverBesideItsSuccessor(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	s.dead("d", stale)
-	if err := os.Rename(s.dir("d"), s.dir(".pruned-d")); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Rename(s.dir("d"), s.dir(".pruned-d")))
 	d := s.spawn("d")
 	_, rows := pruneJSON(t, root)
 	if got := rows[".pruned-d"].text(t, "decision"); got != "remove" {
@@ -142,9 +140,7 @@ func TestLeftoverInUseBesideItsSuccessor(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	s.dead("d", stale)
-	if err := os.Rename(s.dir("d"), s.dir(".pruned-d")); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Rename(s.dir("d"), s.dir(".pruned-d")))
 	bystander(t, s.dir(".pruned-d"))
 	d := s.spawn("d")
 	for _, args := range [][]string{{"--dry-run"}, nil} {

@@ -179,17 +179,15 @@ func TestListColors(t *testing.T) {
 	} {
 		for _, args := range [][]string{{"list", "--root", root}, {"list", "--root", root, "live"}} {
 			term := newTerminal(t)
-			cmd := exec.Command(binary(t), args...)
-			cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-				return strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "TERM=")
-			}), row.env...)
-			cmd.Stdout = term.slave
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			cmd := startTo(t, nil, func(cmd *exec.Cmd) {
+				cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+					return strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "TERM=")
+				}), row.env...)
+				cmd.Stdout = term.slave
+			}, args...)
 			term.read()
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("%q: %v", args, err)
+			if code := waitFor(t, cmd); code != 0 {
+				t.Errorf("%q: exit code %d, want 0", args, code)
 			}
 			text := term.log.String()
 			if !strings.Contains(text, "alive") || strings.Contains(text, "\x1b[") != row.want {

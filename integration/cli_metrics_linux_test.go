@@ -333,9 +333,7 @@ func dashboardQueries(t *testing.T) []string {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, json.Unmarshal(text, &dashboard))
 	if dashboard.Title == "" || dashboard.UID == "" || len(dashboard.Panels) == 0 {
 		t.Errorf("no dashboard: %+v", dashboard)
 	}
@@ -449,9 +447,7 @@ scrape_configs:
 				}
 			}
 		}
-		if err := json.Unmarshal([]byte(text), &answer); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, json.Unmarshal([]byte(text), &answer))
 		healthy := 0
 		for _, group := range answer.Data.Groups {
 			for _, rule := range group.Rules {
@@ -474,9 +470,7 @@ func startPrometheus(t *testing.T, path, config string) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(file, []byte(config), 0o644))
 	for range 5 {
 		// It cannot say which port it was given, so it is told one that was free just now.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -491,9 +485,7 @@ func startPrometheus(t *testing.T, path, config string) string {
 		cmd.Dir = dir
 		cmd.Stdout, cmd.Stderr = &out, &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, cmd.Start())
 		ended := make(chan struct{})
 		go func() {
 			_ = cmd.Wait()

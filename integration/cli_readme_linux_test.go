@@ -102,9 +102,7 @@ func startShell(t *testing.T, bash, script string, env ...string) *daemondirtest
 	cmd.Stdout, cmd.Stderr = out, out
 	// A group of its own, to end what "go run" has started as well.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
 		ended := make(chan struct{})

@@ -32,9 +32,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("want file and line: %s", e.line)
 		}
 	}
-	if err := os.Remove(config.path); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Remove(config.path))
 	w.hangup("config.invalid") // it was asked for
 	w.sweeps(2)
 	if _, err := os.Stat(d.dir); err != nil {

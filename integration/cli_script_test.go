@@ -31,14 +31,27 @@ import (
 //	snapshot DIR                       remember DIR and all below it
 //	unchanged                          all that was remembered must be as it was
 //	aligned                            each row of the table in stdout must have a column below each heading
-var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":     scriptExits,
-	"refuses":   scriptRefuses,
-	"refused":   scriptRefused,
-	"daemon":    scriptDaemon,
-	"snapshot":  scriptSnapshot,
-	"unchanged": scriptUnchanged,
-	"aligned":   scriptAligned,
+var scriptCommands = map[string]scriptCommand{
+	"exits":     {2, 100, scriptExits},
+	"refuses":   {3, 100, scriptRefuses},
+	"refused":   {2, 2, scriptRefused},
+	"daemon":    {2, 3, scriptDaemon},
+	"snapshot":  {1, 1, scriptSnapshot},
+	"unchanged": {0, 0, scriptUnchanged},
+	"aligned":   {0, 0, scriptAligned},
+}
+
+// scriptCommand takes so many arguments.
+type scriptCommand struct {
+	min, max int
+	run      func(ts *testscript.TestScript, args []string)
+}
+
+func (c scriptCommand) call(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < c.min || len(args) > c.max {
+		ts.Fatalf("the command is not used as scriptCommands says")
+	}
+	c.run(ts, args)
 }
 
 // scriptState is what the commands of one script share.
@@ -52,14 +65,18 @@ func stateOf(ts *testscript.TestScript) *scriptState { return ts.Value("state").
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	program := binary(t)
+	commands := make(map[string]func(*testscript.TestScript, bool, []string))
+	for name, command := range scriptCommands {
+		commands[name] = command.call
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
-		Cmds:               scriptCommands,
+		Cmds:               commands,
 		RequireUniqueNames: true,
 		Deadline:           time.Now().Add(5 * patience),
 		Setup: func(env *testscript.Env) error {
 			bin := filepath.Join(env.WorkDir, ".bin")
-			name := filepath.Join(bin, "runtimegc"+filepath.Ext(program))
+			name := filepath.Join(bin, "runtimegc"+env.Getenv("exe"))
 			if err := os.Mkdir(bin, 0o755); err != nil {
 				return err
 			}
@@ -82,12 +99,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// scriptRun runs a command and checks its exit code. No output may hold a secret, nor
-// be that of a program that fell over.
-func scriptRun(ts *testscript.TestScript, code string, command ...string) {
-	want, err := strconv.Atoi(code)
+// scriptExits also checks that no output holds a secret, or is that of a program that
+// fell over.
+func scriptExits(ts *testscript.TestScript, args []string) {
+	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	err = ts.Exec(command[0], command[1:]...)
+	err = ts.Exec(args[1], args[2:]...)
 	got := 0
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		got = exit.ExitCode()
@@ -108,18 +125,8 @@ func scriptRun(ts *testscript.TestScript, code string, command ...string) {
 	}
 }
 
-func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE COMMAND ARG...")
-	}
-	scriptRun(ts, args[0], args[1:]...)
-}
-
-func scriptRefuses(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 {
-		ts.Fatalf("usage: refuses CODE TEXT COMMAND ARG...")
-	}
-	scriptRun(ts, args[0], args[2:]...)
+func scriptRefuses(ts *testscript.TestScript, args []string) {
+	scriptExits(ts, append(args[:1:1], args[2:]...))
 	if !strings.Contains(ts.ReadFile("stderr"), args[1]) {
 		ts.Fatalf("stderr does not have %q", args[1])
 	}
@@ -128,21 +135,18 @@ func scriptRefuses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func scriptRefused(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: refused WHY ROOT")
-	}
+func scriptRefused(ts *testscript.TestScript, args []string) {
 	for _, command := range []string{"watch", "prune", "list"} {
-		for _, text := range []string{args[0], "refused", strconv.Quote(filepath.Clean(args[1]))} {
-			scriptRefuses(ts, false, []string{"1", text, "runtimegc", command, "--root", args[1]})
+		scriptRefuses(ts, []string{"1", args[0], "runtimegc", command, "--root", args[1]})
+		for _, text := range []string{"refused", strconv.Quote(filepath.Clean(args[1]))} {
+			if !strings.Contains(ts.ReadFile("stderr"), text) {
+				ts.Fatalf("stderr does not have %q", text)
+			}
 		}
 	}
 }
 
-func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: daemon DIR SPAWNED [SEEN]")
-	}
+func scriptDaemon(ts *testscript.TestScript, args []string) {
 	var times [2]time.Time
 	for i, text := range args[1:] {
 		if text != "-" {
@@ -155,29 +159,26 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	daemondirtest.Make(stateOf(ts).t, root, name, daemondirtest.Sidecar(times[0], times[1]), strconv.Itoa(daemondirtest.DeadPID))
 }
 
-func scriptSnapshot(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: snapshot DIR")
-	}
+func scriptSnapshot(ts *testscript.TestScript, args []string) {
 	s := stateOf(ts)
 	dir := ts.MkAbs(args[0])
 	s.before[dir] = snapshot(s.t, dir)
 }
 
-func scriptUnchanged(ts *testscript.TestScript, neg bool, args []string) {
+func scriptUnchanged(ts *testscript.TestScript, args []string) {
 	s := stateOf(ts)
-	if neg || len(args) != 0 || len(s.before) == 0 {
-		ts.Fatalf("usage: unchanged, after snapshot DIR")
+	if len(s.before) == 0 {
+		ts.Fatalf("there was no snapshot")
 	}
 	for dir, before := range s.before {
 		before.mustEqual(s.t, snapshot(s.t, dir))
 	}
 }
 
-func scriptAligned(ts *testscript.TestScript, neg bool, args []string) {
+func scriptAligned(ts *testscript.TestScript, args []string) {
 	lines := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
 	headings := regexp.MustCompile(`\S+( \S+)*`).FindAllStringIndex(lines[0], -1)
-	if neg || len(args) != 0 || len(headings) < 5 || len(lines) < 2 {
+	if len(headings) < 5 || len(lines) < 2 {
 		ts.Fatalf("stdout is no table of five columns or more")
 	}
 	for _, line := range lines[1:] {

@@ -117,16 +117,12 @@ func TestServiceNotifies(t *testing.T) {
 			for range 3 {
 				m.await("WATCHDOG=1")
 			}
-			if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, cmd.Process.Signal(syscall.SIGHUP))
 			if last := m.await("RELOADING=1"); !strings.Contains(last[len(last)-1], "MONOTONIC_USEC=") {
 				t.Errorf("a reload without its time: %q", last)
 			}
 			m.await("READY=1")
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, cmd.Process.Signal(syscall.SIGTERM))
 			m.await("STOPPING=1")
 			if code := waitFor(t, cmd); code != 0 {
 				t.Errorf("exit code %d, want 0", code)
@@ -203,9 +199,7 @@ func TestWatchdogOfABlockedLoop(t *testing.T) {
 				m.await("WATCHDOG=1")
 			}
 			daemondirtest.Eventually(t, "every daemon is told of", func() bool { return added.Load() == dirs })
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, cmd.Process.Signal(syscall.SIGTERM))
 			if code := waitFor(t, cmd); code != 0 {
 				t.Errorf("exit code %d, want 0", code)
 			}

@@ -53,21 +53,15 @@ func TestLogRotation(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.Rename(path, fmt.Sprintf("%s.%d", path, i)); err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Rename(path, fmt.Sprintf("%s.%d", path, i)))
+		noError(t, cmd.Process.Signal(syscall.SIGHUP))
 		daemondirtest.Eventually(t, "there is a new file", func() bool {
 			_, err := os.Stat(path)
 			return err == nil
 		})
 	}
 	daemondirtest.Eventually(t, "every daemon is told of", func() bool { return strings.Count(all(), "daemon.added") >= rotations*each })
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Process.Signal(syscall.SIGTERM))
 	if code := waitFor(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
@@ -119,9 +113,7 @@ func TestReaderOfTheLogDies(t *testing.T) {
 			return errors.Is(err, os.ErrNotExist)
 		})
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Process.Signal(syscall.SIGTERM))
 	if code := waitFor(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
@@ -208,9 +200,7 @@ func TestConsoleFitsAScreen(t *testing.T) {
 	daemondirtest.Eventually(t, "it lives anew", func() bool { return strings.Count(term.log.String(), "daemon is alive") == 2 })
 	d.kill()
 	daemondirtest.Eventually(t, "it is removed", func() bool { return strings.Contains(term.log.String(), "daemon dir removed") })
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Process.Signal(syscall.SIGTERM))
 	if code := waitFor(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}

@@ -60,9 +60,7 @@ func checkWildList(t *testing.T, root string, names []string) {
 	t.Helper()
 	o := run(t, "list", "--root", root, "--json").must(t)
 	var rows []struct{ Name, State string }
-	if err := json.Unmarshal([]byte(o.stdout), &rows); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, json.Unmarshal([]byte(o.stdout), &rows))
 	for _, name := range names {
 		// JSON is UTF-8: what is none is replaced.
 		want := string([]rune(name))
@@ -122,12 +120,8 @@ func TestWildNamesOnTheConsole(t *testing.T) {
 				// In the way of a removal, for all but root.
 				if i%3 == 1 {
 					sealed := filepath.Join(s.dir(name), "sealed "+names[0]+names[6])
-					if err := os.Mkdir(sealed, 0o755); err != nil {
-						t.Fatal(err)
-					}
-					if err := os.WriteFile(filepath.Join(sealed, "log "+names[4]), nil, 0o644); err != nil {
-						t.Fatal(err)
-					}
+					noError(t, os.Mkdir(sealed, 0o755))
+					noError(t, os.WriteFile(filepath.Join(sealed, "log "+names[4]), nil, 0o644))
 				}
 			}
 			attr := ordinaryUser(t, root)
@@ -136,9 +130,7 @@ func TestWildNamesOnTheConsole(t *testing.T) {
 				t.Fatal("nothing is sealed", err)
 			}
 			for _, dir := range sealed {
-				if err := os.Chmod(dir, 0o555); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Chmod(dir, 0o555))
 			}
 			t.Cleanup(func() { chmodBelow(root, 0o755) })
 			log := start(t, attr, root)

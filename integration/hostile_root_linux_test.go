@@ -84,13 +84,9 @@ func TestHostileRootAsOrdinaryUser(t *testing.T) {
 	}
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := os.Mkdir(home, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(home, 0o755))
 	tests := filepath.Join(home, "integration.test")
-	if err := copyExecutable(tests, trampolineImage(t)); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, copyExecutable(tests, trampolineImage(t)))
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^(TestHostileRoot|TestHostileRootOnTheConsole)$")
 	cmd.Dir, cmd.SysProcAttr = home, ordinaryUser(t, home)
 	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "RUNTIMEGC_LONG=", "RUNTIMEGC_BINARY="+binary(t))

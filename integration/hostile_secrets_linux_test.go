@@ -18,12 +18,7 @@ func troubledRoot(t *testing.T) (root string, attr *syscall.SysProcAttr) {
 	t.Helper()
 	root = runtimeRoot(t)
 	s := newSpawner(t, root)
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	check := func(err error) { t.Helper(); noError(t, err) }
 	s.spawn("live")
 	s.spawn("unwritable")
 	s.dead("due", stale)

@@ -63,9 +63,7 @@ func startLines(b *testing.B, cmd *exec.Cmd) *quietWatch {
 		b.Fatal(err)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, cmd.Start())
 	go func() {
 		r := bufio.NewReaderSize(stderr, 1<<16)
 		for {

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unsafe"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -127,26 +129,14 @@ func startBare(b *testing.B, kind, where string) *quietWatch {
 // bear makes a daemon dir as a spawner does and returns when its pid file was closed.
 // That of a daemon without the time of its spawn names any process.
 func bear(b testing.TB, root, name, pid string) time.Time {
-	dir := filepath.Join(root, name)
-	err := os.Mkdir(dir, 0o755)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".daemon.json"), benchSidecar(time.Time{}, time.Now()), 0o644)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pid), 0o644)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
+	daemondirtest.Make(b, root, name, benchSidecar(time.Time{}, time.Now()), pid)
 	return time.Now()
 }
 
 // sleeping starts a small process that waits to be killed.
 func sleeping(b *testing.B) *exec.Cmd {
 	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, cmd.Start())
 	return cmd
 }
 
@@ -154,9 +144,7 @@ func sleeping(b *testing.B) *exec.Cmd {
 func busy(b *testing.B) {
 	for range runtime.NumCPU() {
 		cmd := exec.Command("sh", "-c", "while :; do :; done")
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
+		noError(b, cmd.Start())
 		b.Cleanup(func() {
 			cmd.Process.Kill()
 			cmd.Wait()

@@ -11,6 +11,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,9 +102,7 @@ func benchRoot(b *testing.B, memory bool) string {
 		b.Cleanup(func() { os.RemoveAll(dir) })
 	}
 	root := filepath.Join(dir, "runtime")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, os.Mkdir(root, 0o755))
 	return root
 }
 
@@ -117,29 +116,24 @@ func benchSidecar(spawnedAt, lastSeen time.Time) []byte {
 // trampoline is a link to one binary, as it is in life.
 func fill(b testing.TB, root string, n int, sidecar []byte, pid string) {
 	image := filepath.Join(filepath.Dir(root), "image")
-	if err := os.WriteFile(image, []byte("#!/bin/true\n"), 0o755); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, os.WriteFile(image, []byte("#!/bin/true\n"), 0o755))
 	write := func(i int) error {
-		name := "daemon-" + strconv.Itoa(i)
-		dir := filepath.Join(root, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name+".daemon.json"), sidecar, 0o644); err != nil {
+		d := daemondirtest.Dir{Root: root, Name: "daemon-" + strconv.Itoa(i)}
+		if err := errors.Join(d.Mkdir(), d.WriteSidecar(sidecar)); err != nil {
 			return err
 		}
 		// A file has no more than 65,000 links on ext4.
 		if i%60_000 == 0 && i > 0 {
-			return os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pid), 0o644)
+			return d.WritePID(pid)
 		}
-		if err := os.Link(image, filepath.Join(dir, name)); err != nil && !os.IsExist(err) {
+		trampoline := filepath.Join(d.Path(), d.Name)
+		if err := os.Link(image, trampoline); err != nil && !os.IsExist(err) {
 			// ... and then the spawner copies.
-			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/true\n"), 0o755); err != nil {
+			if err := os.WriteFile(trampoline, []byte("#!/bin/true\n"), 0o755); err != nil {
 				return err
 			}
 		}
-		return os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pid), 0o644)
+		return d.WritePID(pid)
 	}
 	var writers sync.WaitGroup
 	for first := range 2 {
@@ -162,9 +156,7 @@ func fill(b testing.TB, root string, n int, sidecar []byte, pid string) {
 func sleeper(b *testing.B) int {
 	b.Helper()
 	cmd := waiting(trampolineImage(b))
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, cmd.Start())
 	b.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()

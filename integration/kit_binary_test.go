@@ -162,6 +162,14 @@ func (o outcome) must(t *testing.T) outcome {
 // patience is how long anything may take before a test gives up on it.
 const patience = daemondirtest.Patience
 
+// noError ends the test if there is one.
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // secret stands in every sidecar that the tests write. No output may hold it.
 const secret = daemondirtest.Secret
 

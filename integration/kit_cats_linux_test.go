@@ -35,9 +35,7 @@ func (c *cats) start() int {
 	cmd := exec.Command("cat")
 	cmd.Stdin = c.read
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: c.pgid}
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
+	noError(c.t, cmd.Start())
 	if c.pgid == 0 {
 		c.pgid = cmd.Process.Pid
 	}

@@ -22,9 +22,7 @@ func newDaemonTOML(t *testing.T) daemonTOML {
 
 func (d daemonTOML) write(text string) {
 	d.t.Helper()
-	if err := os.WriteFile(d.path, []byte(text), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
+	noError(d.t, os.WriteFile(d.path, []byte(text), 0o600))
 }
 
 // set writes our keys among others.
@@ -37,8 +35,6 @@ func (d daemonTOML) set(intervalSecs, staleAfterSecs int) {
 // hangup sends a SIGHUP and waits for what the watch says of its configuration.
 func (w *watchProcess) hangup(kind string) event {
 	w.t.Helper()
-	if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		w.t.Fatal(err)
-	}
+	noError(w.t, w.cmd.Process.Signal(syscall.SIGHUP))
 	return w.next(kind, "")
 }

@@ -29,9 +29,7 @@ func startConsole(t *testing.T, attr *syscall.SysProcAttr, root string, args ...
 	attr.Pdeathsig = syscall.SIGKILL
 	c.cmd.SysProcAttr = attr
 	c.cmd.Stderr = &c.log
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, c.cmd.Start())
 	t.Cleanup(func() {
 		c.cmd.Process.Kill() // no error that matters: stop has been called, or the test failed
 		c.cmd.Wait()
@@ -51,9 +49,7 @@ func (c *console) await(what string, times int) {
 // stop ends the watch and returns its log.
 func (c *console) stop() string {
 	c.t.Helper()
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		c.t.Fatal(err)
-	}
+	noError(c.t, c.cmd.Process.Signal(syscall.SIGTERM))
 	late := time.AfterFunc(patience, func() { c.cmd.Process.Kill() })
 	defer late.Stop()
 	if err := c.cmd.Wait(); err != nil {

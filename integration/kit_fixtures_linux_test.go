@@ -46,12 +46,7 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 		}
 		kinds[name] = k
 	}
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	check := func(err error) { t.Helper(); noError(t, err) }
 
 	// Living.
 	now, old := time.Now(), ago(stale)

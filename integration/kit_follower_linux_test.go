@@ -89,9 +89,7 @@ type standing struct {
 func scan(t testing.TB, root string, lives func(pid int) bool) map[string]standing {
 	t.Helper()
 	fresh := registry.New()
-	if err := watcher.Scan(context.Background(), root, fresh); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, watcher.Scan(context.Background(), root, fresh))
 	found := make(map[string]standing)
 	for _, name := range fresh.Names() {
 		e, _ := fresh.Get(name)
@@ -170,9 +168,7 @@ func (f *follower) mustBeConsistent(t testing.TB) {
 func daemonDirs(t testing.TB, root string) []string {
 	t.Helper()
 	fresh := registry.New()
-	if err := watcher.Scan(context.Background(), root, fresh); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, watcher.Scan(context.Background(), root, fresh))
 	names := fresh.Names()
 	return slices.DeleteFunc(slices.Sorted(slices.Values(names)), daemondir.Quarantined)
 }

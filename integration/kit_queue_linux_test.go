@@ -34,33 +34,23 @@ func queueLength(t testing.TB) int {
 func flood(t testing.TB, root string) {
 	t.Helper()
 	noise, other := filepath.Join(root, "noise"), filepath.Join(root, "other-noise")
-	if err := os.WriteFile(noise, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(noise, nil, 0o644))
 	for range queueLength(t)/2 + 100 { // two events each, never merged
-		if err := os.Rename(noise, other); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Rename(noise, other))
 		noise, other = other, noise
 	}
-	if err := os.Remove(noise); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Remove(noise))
 }
 
 // pause stops w, calls meanwhile, and returns when w went on.
 func pause(t *testing.T, w *watchProcess, meanwhile func()) time.Time {
 	t.Helper()
 	pid := w.cmd.Process.Pid
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, syscall.Kill(pid, syscall.SIGSTOP))
 	daemondirtest.Eventually(t, "the watch is stopped", func() bool { return strings.HasPrefix(procStatus(t, pid, "State"), "T") })
 	meanwhile()
 	on := time.Now()
-	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, syscall.Kill(pid, syscall.SIGCONT))
 	return on
 }
 

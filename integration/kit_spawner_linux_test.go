@@ -42,9 +42,7 @@ func trampolineImage(t testing.TB) string {
 	}
 	image := filepath.Join(dir, "trampoline")
 	if err := os.Link(self, image); err != nil {
-		if err := copyExecutable(image, self); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, copyExecutable(image, self))
 	}
 	shared.image = image
 	return image
@@ -151,7 +149,7 @@ func (s *spawner) try(name string, sidecar []byte) (*daemon, error) {
 	s.mu.Lock()
 	s.all = append(s.all, d)
 	s.mu.Unlock()
-	if err := os.WriteFile(filepath.Join(dir, "daemon.pid"), strconv.AppendInt(nil, int64(d.pid), 10), 0o644); err != nil {
+	if err := (daemondirtest.Dir{Root: s.root, Name: name}).WritePID(strconv.Itoa(d.pid)); err != nil {
 		d.kill()
 		return nil, err
 	}
@@ -260,9 +258,7 @@ func bystanderAs(t testing.TB, attr *syscall.SysProcAttr, dir string, files ...*
 	cmd.Dir, cmd.ExtraFiles = dir, files
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr = attr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -274,9 +270,7 @@ func bystanderAs(t testing.TB, attr *syscall.SysProcAttr, dir string, files ...*
 func runtimeRoot(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "runtime")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(root, 0o755))
 	return root
 }
 
@@ -306,9 +300,7 @@ func memoryRoot(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	root := filepath.Join(dir, "runtime")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(root, 0o755))
 	return root
 }
 

@@ -26,9 +26,7 @@ func startTo(t *testing.T, stderr *os.File, prepare func(*exec.Cmd), args ...str
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	prepare(cmd)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill() // no error that matters: it has been waited for, or the test failed
 		cmd.Wait()
@@ -62,9 +60,7 @@ func newTerminal(t *testing.T) *terminal {
 		t.Skipf("no pseudo terminal to be had: %v", err)
 	}
 	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	if err != nil {
 		t.Fatal(err)

@@ -41,9 +41,7 @@ func ordinaryUser(t *testing.T, root string) *syscall.SysProcAttr {
 	}
 	// The way to it, which only its maker may go by default.
 	for dir := filepath.Dir(root); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Chmod(dir, 0o755))
 	}
 	return attr
 }
@@ -68,9 +66,7 @@ type owned struct {
 func ownership(t *testing.T, path string) owned {
 	t.Helper()
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.Lstat(path, &st))
 	return owned{st.Mode, st.Ino, st.Uid, st.Gid}
 }
 
@@ -92,7 +88,5 @@ func flockShared(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, unix.Flock(int(f.Fd()), unix.LOCK_SH))
 }

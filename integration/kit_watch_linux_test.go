@@ -60,9 +60,7 @@ func startWatchBy(t *testing.T, by []string, attr *syscall.SysProcAttr, root str
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, w.cmd.Start())
 	go func() {
 		w.read(bufio.NewReader(stderr))
 		w.cmd.Wait() // its exit code is looked at by stop
@@ -160,9 +158,7 @@ func (w *watchProcess) sweeps(n int) {
 // have written nothing to stdout.
 func (w *watchProcess) stop(sig syscall.Signal) event {
 	w.t.Helper()
-	if err := w.cmd.Process.Signal(sig); err != nil {
-		w.t.Fatal(err)
-	}
+	noError(w.t, w.cmd.Process.Signal(sig))
 	select {
 	case <-w.done:
 	case <-time.After(patience):

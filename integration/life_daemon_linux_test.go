@@ -147,9 +147,7 @@ func TestZombie(t *testing.T) {
 	w := startWatch(t, root, "--stale-after", "1500ms", "--sweep-interval", "100ms")
 	d := s.spawn("z")
 	w.next("daemon.live", "z")
-	if err := d.abandon(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, d.abandon())
 	if e := w.next("daemon.exited", "z"); e.reason != "zombie" {
 		t.Errorf("want reason zombie: %s", e.line)
 	}
@@ -175,9 +173,7 @@ func TestCleanupBySomebodyElse(t *testing.T) {
 	w.next("daemon.live", "live")
 	for _, name := range []string{"dead", "live", "bare"} {
 		w.next("daemon.added", name)
-		if err := s.cleanup(name); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, s.cleanup(name))
 		w.next("daemon.gone", name)
 	}
 	_ = dead

@@ -19,14 +19,10 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := os.Mkdir(home, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(home, 0o755))
 	// A copy, because a file of root's may not be linked by others.
 	tests := filepath.Join(home, "integration.test")
-	if err := copyExecutable(tests, trampolineImage(t)); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, copyExecutable(tests, trampolineImage(t)))
 	attr := ordinaryUser(t, home)
 	again := []string{"TestBirthRefreshExitRemoval", "TestRespawn", "TestZombie", "TestRefreshAddsTheNumber"}
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^("+strings.Join(again, "|")+")$")

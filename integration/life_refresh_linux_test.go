@@ -29,13 +29,9 @@ func TestRefreshChangesOneNumber(t *testing.T) {
 			s := newSpawner(t, root)
 			d := s.spawnAs("d", []byte(text))
 			path := s.sidecar("d")
-			if err := os.Chmod(path, 0o640); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.Chmod(path, 0o640))
 			if os.Geteuid() == 0 {
-				if err := os.Chown(path, 4711, 4712); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Chown(path, 4711, 4712))
 			}
 			before := ownership(t, path)
 			w := startWatch(t, root, "--sweep-interval", "50ms")

@@ -21,9 +21,7 @@ func limitFiles(w *watchProcess, k int) {
 	w.t.Helper()
 	pid := w.cmd.Process.Pid
 	var limit unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		w.t.Fatal(err)
-	}
+	noError(w.t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit))
 	if limit.Cur = limit.Max; k >= 0 {
 		for limit.Cur = 0; k > 0 || isOpen(pid, limit.Cur); limit.Cur++ {
 			if !isOpen(pid, limit.Cur) {
@@ -31,9 +29,7 @@ func limitFiles(w *watchProcess, k int) {
 			}
 		}
 	}
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
-		w.t.Fatal(err)
-	}
+	noError(w.t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil))
 }
 
 func isOpen(pid int, fd uint64) bool {
@@ -116,9 +112,7 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 	// Something happens in its dir all the time, so that it is read all the time.
 	touch := func() {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(s.dir("live"), "daemon.pid"), []byte(pid), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(s.dir("live"), "daemon.pid"), []byte(pid), 0o644))
 	}
 	length := 2 * time.Second
 	if os.Getenv("RUNTIMEGC_LONG") != "" {

@@ -79,9 +79,7 @@ func TestOverflowOfTheBinary(t *testing.T) {
 			flood(t, root)
 		}
 		for i := range n {
-			if err := s.cleanup(fmt.Sprintf("d%05d", i)); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, s.cleanup(fmt.Sprintf("d%05d", i)))
 		}
 	})
 	w.next("events.overflow", "")
@@ -125,14 +123,10 @@ func TestOverflowAgainAndAgain(t *testing.T) {
 				s.leave(name, text, noProcess)
 				there[name] = true
 			case p < 60:
-				if err := s.cleanup(name); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, s.cleanup(name))
 				delete(there, name)
 			case p < 80: // removed and made again
-				if err := s.cleanup(name); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, s.cleanup(name))
 				s.leave(name, text, noProcess)
 			case there[other] && other != name:
 				swapDirs(t, s, name, other)
@@ -188,8 +182,6 @@ func swapDirs(t *testing.T, s *spawner, a, b string) {
 		{filepath.Join(s.dir(a), b+".daemon.json"), s.sidecar(a)},
 		{filepath.Join(s.dir(b), a+".daemon.json"), s.sidecar(b)},
 	} {
-		if err := os.Rename(move[0], move[1]); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Rename(move[0], move[1]))
 	}
 }

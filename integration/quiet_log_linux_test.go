@@ -34,13 +34,9 @@ func TestQuietRootIsAQuietLog(t *testing.T) {
 	s.leave("no-pid", daemondirtest.Sidecar(ago(time.Minute), time.Time{}), "")
 	s.leave("no-timestamp", daemondirtest.Sidecar(time.Time{}, time.Time{}), "")
 	z := s.spawn("zombie")
-	if err := z.abandon(); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, z.abandon())
 	s.leave("invalid", []byte("{"+secret), "")
-	if err := os.Mkdir(filepath.Join(root, "empty"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(filepath.Join(root, "empty"), 0o755))
 	w := startWatch(t, root, "--sweep-interval", "50ms")
 	w.next("sidecar.invalid", "invalid")
 	w.sweeps(2)
@@ -80,12 +76,8 @@ func TestForeignDirWithTheQuarantinePrefix(t *testing.T) {
 	t.Parallel()
 	root := runtimeRoot(t)
 	foreign := filepath.Join(root, ".pruned-notes")
-	if err := os.Mkdir(foreign, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(foreign, "notes.txt"), []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(foreign, 0o755))
+	noError(t, os.WriteFile(filepath.Join(foreign, "notes.txt"), []byte("mine"), 0o644))
 	w := startWatch(t, root, "--sweep-interval", "50ms")
 	w.sweeps(2)
 	quietly(t, w)
@@ -103,16 +95,10 @@ func TestRefusedRemovalIsSaidOnce(t *testing.T) {
 	s := newSpawner(t, root)
 	s.dead("d", 7*time.Hour)
 	sealed := filepath.Join(s.dir("d"), "sealed")
-	if err := os.Mkdir(sealed, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(sealed, "log"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Mkdir(sealed, 0o755))
+	noError(t, os.WriteFile(filepath.Join(sealed, "log"), nil, 0o644))
 	attr := ordinaryUser(t, root)
-	if err := os.Chmod(sealed, 0o555); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Chmod(sealed, 0o555))
 	t.Cleanup(func() { chmodBelow(root, 0o755) })
 	w := startWatchAs(t, attr, root, "--sweep-interval", "100ms")
 	if e := w.next("daemon.kept", "d"); e.reason != "permission" || !e.has("error") {
@@ -130,9 +116,7 @@ func TestUnwritableSidecarIsSaidOnce(t *testing.T) {
 	s := newSpawner(t, root)
 	d := s.spawn("d")
 	attr := ordinaryUser(t, root)
-	if err := os.Chmod(s.sidecar("d"), 0o444); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Chmod(s.sidecar("d"), 0o444))
 	w := startWatchAs(t, attr, root, "--stale-after", "200ms", "--sweep-interval", "100ms")
 	w.next("daemon.live", "d")
 	if e := w.next("sidecar.unwritable", "d"); e.reason != "permission" {
@@ -163,9 +147,7 @@ func TestInvalidSidecarIsSaidOncePerChange(t *testing.T) {
 			t.Errorf("want reason %s: %s", step.reason, e.line)
 		}
 		// The dir changes, the sidecar does not.
-		if err := os.WriteFile(filepath.Join(s.dir("d"), "daemon.pid"), []byte(step.reason), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(s.dir("d"), "daemon.pid"), []byte(step.reason), 0o644))
 		// Longer than it takes for a sidecar that is being written to count as invalid.
 		settled := time.Now().Add(1500 * time.Millisecond)
 		daemondirtest.Eventually(t, "time has passed", func() bool { return time.Now().After(settled) })
@@ -200,9 +182,7 @@ func TestExitIsToldWhateverBecameOfTheSidecar(t *testing.T) {
 			w := startWatch(t, root, "--sweep-interval", "50ms")
 			d := s.spawn("d")
 			w.next("daemon.live", "d")
-			if err := spoil(s.sidecar("d")); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, spoil(s.sidecar("d")))
 			w.sweeps(1)
 			d.kill()
 			if e := w.next("daemon.exited", "d"); e.number("pid") != int64(d.pid) {

@@ -304,9 +304,7 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); rewrites++ {
 		<-tick.C
 		last = spawned.Add(time.Duration(rewrites) * time.Second)
-		if err := os.WriteFile(s.sidecar("d"), daemondirtest.Sidecar(spawned, last), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(s.sidecar("d"), daemondirtest.Sidecar(spawned, last), 0o644))
 	}
 	// Told of in order: when the next is known, so is the last text.
 	s.leave("next", daemondirtest.Sidecar(time.Now(), time.Now()), noProcess)
@@ -322,9 +320,7 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	if reads == 0 || reads > 2*rewrites+2 {
 		t.Errorf("%d reads of the sidecar for %d rewrites", reads, rewrites)
 	}
-	if err := syscall.Kill(d, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, syscall.Kill(d, syscall.SIGKILL))
 	e := w.next("daemon.exited", "d")
 	if want := last.Add(6 * time.Hour).UnixMilli(); e.number("stale_at_unix_ms") != want {
 		t.Errorf("want stale_at_unix_ms %d, of the last text: %s", want, e.line)

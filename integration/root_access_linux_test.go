@@ -20,9 +20,7 @@ func TestUnreadableRoot(t *testing.T) {
 			s.dead("due", stale)
 			attr := ordinaryUser(t, root)
 			before := snapshot(t, root)
-			if err := os.Chmod(root, mode); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.Chmod(root, mode))
 			for _, args := range [][]string{{"watch"}, {"prune"}, {"prune", "--json", "--dry-run"}, {"list", "--json"}, {"list"}} {
 				o := runAs(t, attr, append(args, "--root", root)...)
 				if o.code != 1 || o.stdout != "" {
@@ -32,9 +30,7 @@ func TestUnreadableRoot(t *testing.T) {
 					t.Errorf("%q does not name root and reason: %s", args, o.stderr)
 				}
 			}
-			if err := os.Chmod(root, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.Chmod(root, 0o755))
 			before.mustEqual(t, snapshot(t, root))
 		})
 	}
@@ -45,9 +41,7 @@ func TestRootBehindASymlink(t *testing.T) {
 	t.Parallel()
 	real := runtimeRoot(t)
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(real, link); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Symlink(real, link))
 	s := newSpawner(t, link)
 	s.dead("due", stale)
 	s.dead("in-use", stale)
@@ -74,16 +68,10 @@ func TestRootComesToBeRefused(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "runtime")
 	w := startWatch(t, link, "--sweep-interval", "50ms", "--dry-run")
 	w.next("root.missing", "")
-	if err := os.Symlink("/", link); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Symlink("/", link))
 	w.sweeps(3)
-	if err := os.Remove(link); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(link, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.Remove(link))
+	noError(t, os.Mkdir(link, 0o755))
 	w.next("root.found", "")
 	w.stop(syscall.SIGTERM)
 	if n := len(w.all("root.found", "")); n != 1 {

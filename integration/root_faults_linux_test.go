@@ -70,9 +70,7 @@ func TestFullDisk(t *testing.T) {
 	if changed > 1 {
 		t.Errorf("%d sidecars have changed without room", changed)
 	}
-	if err := filler.Truncate(0); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, filler.Truncate(0))
 	failing(w, 0)
 	w.stop(syscall.SIGTERM)
 	head := bytes.TrimSuffix(text, []byte("\n}"))
@@ -140,9 +138,7 @@ func TestRightsComeBack(t *testing.T) {
 	attr := ordinaryUser(t, root)
 	chmod := func(path string, mode os.FileMode) {
 		t.Helper()
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Chmod(path, mode))
 	}
 	t.Cleanup(func() { chmodBelow(root, 0o755) })
 	chmod(s.sidecar("live"), 0o444)

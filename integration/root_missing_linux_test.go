@@ -21,9 +21,7 @@ func TestRootMadeLater(t *testing.T) {
 			s := newSpawner(t, root)
 			w := startWatch(t, root)
 			w.next("root.missing", "")
-			if err := os.MkdirAll(root, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.MkdirAll(root, 0o755))
 			if !daemonFirst {
 				w.next("root.found", "")
 			}
@@ -49,14 +47,10 @@ func TestRootRemovedAndMadeAgain(t *testing.T) {
 	s.spawn("d")
 	w.next("daemon.live", "d")
 	for range 3 {
-		if err := os.RemoveAll(root); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.RemoveAll(root))
 		w.next("daemon.gone", "d")
 		w.next("root.lost", "")
-		if err := os.Mkdir(root, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Mkdir(root, 0o755))
 		w.next("root.found", "")
 		d := s.spawn("d")
 		if live := w.next("daemon.live", "d"); live.number("pid") != int64(d.pid) || live.has("previous_pid") {

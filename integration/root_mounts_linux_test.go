@@ -91,9 +91,7 @@ func TestDiskOfTheRootIsUnmounted(t *testing.T) {
 		return
 	}
 	disk, at := t.TempDir(), t.TempDir()
-	if err := os.MkdirAll(filepath.Join(disk, "deep", "runtime"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.MkdirAll(filepath.Join(disk, "deep", "runtime"), 0o755))
 	mount(t, disk, at, "", unix.MS_BIND, "")
 	root := filepath.Join(at, "deep", "runtime")
 	s := newSpawner(t, root)
@@ -157,9 +155,7 @@ func TestRightToTheRootIsTakenAndGiven(t *testing.T) {
 			t.Parallel()
 			top := filepath.Join(t.TempDir(), "top")
 			root := filepath.Join(top, "between", "runtime")
-			if err := os.MkdirAll(root, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			noError(t, os.MkdirAll(root, 0o755))
 			closed := root
 			for range test.up {
 				closed = filepath.Dir(closed)
@@ -178,18 +174,14 @@ func TestRightToTheRootIsTakenAndGiven(t *testing.T) {
 			for range 2 {
 				w.next("root.found", "")
 				w.next("daemon.live", "live")
-				if err := os.Chmod(closed, test.mode); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Chmod(closed, test.mode))
 				e := w.next("root.lost", "")
 				if said, _ := e.fields["error"].(string); !strings.Contains(said, "permission denied") {
 					t.Errorf("want the error: %s", e.line)
 				}
 				w.next("daemon.gone", "live")
 				w.next("daemon.gone", "dead")
-				if err := os.Chmod(closed, 0o755); err != nil {
-					t.Fatal(err)
-				}
+				noError(t, os.Chmod(closed, 0o755))
 			}
 			w.next("root.found", "")
 			w.next("daemon.live", "live")

@@ -14,17 +14,13 @@ func TestSeveralRoots(t *testing.T) {
 	dir := t.TempDir()
 	a, b, later := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "later")
 	for _, root := range []string{a, b} {
-		if err := os.Mkdir(root, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.Mkdir(root, 0o755))
 	}
 	roots := map[string]string{"x": a, "y": b, "z": later}
 	w := startWatch(t, a, "--root", b, "--root", later, "--stale-after", "1s", "--sweep-interval", "100ms")
 	rootOf := func(e event) string { s, _ := e.fields["root"].(string); return s }
 	for name, root := range roots {
-		if err := os.MkdirAll(root, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.MkdirAll(root, 0o755))
 		d := newSpawner(t, root).spawn(name)
 		for _, kind := range []string{"daemon.added", "daemon.live"} {
 			if e := w.next(kind, name); rootOf(e) != root {

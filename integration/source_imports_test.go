@@ -40,9 +40,7 @@ func listPackages(t *testing.T, goos string) map[string]pkg {
 	pkgs := make(map[string]pkg)
 	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
 		var p pkg
-		if err := dec.Decode(&p); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, dec.Decode(&p))
 		pkgs[p.ImportPath] = p
 	}
 	return pkgs

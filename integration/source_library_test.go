@@ -32,9 +32,7 @@ func TestImportedByAnotherModule(t *testing.T) {
 			text = regexp.MustCompile(`(?m)^package .*`).ReplaceAll(text, []byte("package main"))
 			text = regexp.MustCompile(`(?m)^func Example\(\)`).ReplaceAll(text, []byte("func main()"))
 		}
-		if err := os.WriteFile(filepath.Join(dir, to), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(filepath.Join(dir, to), text, 0o644))
 	}
 	cmd := exec.Command("go", "run", "-mod=mod", ".")
 	cmd.Dir = dir

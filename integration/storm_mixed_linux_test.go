@@ -304,9 +304,7 @@ func (m *mixed) mustBeConsistent() {
 func runMixed(t *testing.T, steps []step, patience time.Duration) {
 	base, image := stormBase(t)
 	root := filepath.Join(base, "parent", "runtime")
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.MkdirAll(root, 0o755))
 	t.Cleanup(func() { chmodBelow(base, 0o755) })
 	outside := filepath.Join(base, "outside")
 	newSpawner(t, outside).leaveOutside()
@@ -378,9 +376,7 @@ func stormBase(t *testing.T) (dir, image string) {
 
 // leaveOutside leaves what a watch would remove, were it in the root.
 func (s *spawner) leaveOutside() {
-	if err := os.MkdirAll(s.root, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
+	noError(s.t, os.MkdirAll(s.root, 0o755))
 	s.leave("victim", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
 }
 

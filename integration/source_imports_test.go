@@ -53,15 +53,17 @@ func TestDirectionOfImports(t *testing.T) {
 	t.Parallel()
 	needSources(t)
 	allowed := map[string][]string{
+		"runtimegc/registry/daemondir/daemondirtest": nil, // not even daemondir, whose tests use it
+
 		"runtimegc/registry/daemondir": nil,
 		"runtimegc/registry":           {"runtimegc/registry/daemondir"},
 		"runtimegc/watcher":            {"runtimegc/registry", "runtimegc/registry/daemondir"},
 		"runtimegc/prune":              {"runtimegc/registry", "runtimegc/registry/daemondir"},
 		"runtimegc/cmd/runtimegc":      {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune"},
-
-		"runtimegc/registry/daemondir/daemondirtest": nil, // not even daemondir, whose tests use it
 	}
 	only := map[string]string{
+		"runtimegc/registry/daemondir/daemondirtest": "a test",
+
 		"github.com/fsnotify/fsnotify": "runtimegc/watcher",
 		"github.com/shirou/gopsutil/":  "runtimegc/prune",
 		"github.com/spf13/":            "runtimegc/cmd/runtimegc",
@@ -70,8 +72,6 @@ func TestDirectionOfImports(t *testing.T) {
 		"github.com/mattn/go-isatty":   "runtimegc/cmd/runtimegc",
 		"github.com/prometheus/":       "runtimegc/cmd/runtimegc",
 		"net/http":                     "runtimegc/cmd/runtimegc",
-
-		"runtimegc/registry/daemondir/daemondirtest": "a test",
 	}
 	for _, goos := range []string{"linux", "darwin", "windows"} {
 		t.Run(goos, func(t *testing.T) {

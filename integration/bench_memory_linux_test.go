@@ -12,7 +12,7 @@ func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{0, 1_000, 10_000, 100_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			root := benchRoot(b, true)
-			fill(b, root, n, benchSidecar(b, time.Now(), time.Now()), noProcess)
+			fill(b, root, n, benchSidecar(time.Now(), time.Now()), noProcess)
 			resident := newTurns(b, "KiB")
 			for b.Loop() {
 				w := startQuietWatch(b, root, n)

@@ -14,7 +14,7 @@ func BenchmarkNoise(b *testing.B) {
 	for _, rate := range []int{10, 100, 1_000, 10_000} {
 		b.Run(strconv.Itoa(rate), func(b *testing.B) {
 			root := benchRoot(b, false)
-			fill(b, root, 1, benchSidecar(b, time.Time{}, time.Now()), strconv.Itoa(sleeper(b)))
+			fill(b, root, 1, benchSidecar(time.Time{}, time.Now()), strconv.Itoa(sleeper(b)))
 			w := startQuietWatch(b, root, 1)
 			log, err := os.Create(filepath.Join(root, "daemon-0", "out.log"))
 			if err != nil {

@@ -25,7 +25,7 @@ func BenchmarkRemoval(b *testing.B) {
 				long := time.Now().Add(-time.Hour)
 				stale := func() string {
 					root := benchRoot(b, where == "memory")
-					fill(b, root, n, benchSidecar(b, long, long), noProcess)
+					fill(b, root, n, benchSidecar(long, long), noProcess)
 					quiet()
 					return root
 				}
@@ -58,9 +58,7 @@ func BenchmarkRemoval(b *testing.B) {
 // removeAll removes the stale dirs of root as `prune` does.
 func removeAll(b *testing.B, root string, n int) {
 	reg := registry.New()
-	if err := watcher.Scan(context.Background(), root, reg); err != nil {
-		b.Fatal(err)
-	}
+	noError(b, watcher.Scan(context.Background(), root, reg))
 	c, err := prune.New(prune.Options{
 		Root: root, Registry: reg, Log: zerolog.New(io.Discard), StaleAfter: time.Minute,
 	})
@@ -80,7 +78,7 @@ func BenchmarkBirthDuringRemoval(b *testing.B) {
 	for b.Loop() {
 		root := benchRoot(b, false)
 		long := time.Now().Add(-time.Hour)
-		fill(b, root, n, benchSidecar(b, long, long), noProcess)
+		fill(b, root, n, benchSidecar(long, long), noProcess)
 		// The removal begins with the start.
 		w := startLines(b, watchCommand(b, root, "--stale-after", "1m"))
 		w.waitFor(`"event":"daemon.removed"`)

@@ -34,7 +34,7 @@ func BenchmarkStorm(b *testing.B) {
 // said all of them.
 func storming(b *testing.B, root string, n int, w *quietWatch, word string) float64 {
 	w.count(word)
-	fill(b, root, n, benchSidecar(b, time.Now(), time.Now()), noProcess)
+	fill(b, root, n, benchSidecar(time.Now(), time.Now()), noProcess)
 	written := time.Now()
 	last := w.counted(n)
 	return float64(max(0, last.Sub(written)).Microseconds()) / 1000

@@ -14,7 +14,7 @@ func BenchmarkSweepDead(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			const sweeps = 10
 			root := benchRoot(b, false)
-			fill(b, root, n, benchSidecar(b, time.Now(), time.Now()), noProcess)
+			fill(b, root, n, benchSidecar(time.Now(), time.Now()), noProcess)
 			polling := newPollingCollector(root, 1000*time.Hour)
 			h := newHouse(b, root, 1000*time.Hour)
 			turns := newTurns(b, "us/dir")
@@ -41,7 +41,7 @@ func BenchmarkSweepLive(b *testing.B) {
 		for _, n := range []int{1_000, 10_000} {
 			b.Run(where+"/"+strconv.Itoa(n), func(b *testing.B) {
 				root := benchRoot(b, where == "memory")
-				fill(b, root, n, benchSidecar(b, time.Now(), time.Now()), strconv.Itoa(sleeper(b)))
+				fill(b, root, n, benchSidecar(time.Now(), time.Now()), strconv.Itoa(sleeper(b)))
 				polling := newPollingCollector(root, 1000*time.Hour)
 				turns := newTurns(b, "us/dir")
 				h := newHouse(b, root, 1000*time.Hour)
@@ -87,7 +87,7 @@ func BenchmarkStart(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			root := benchRoot(b, false)
-			fill(b, root, n, benchSidecar(b, time.Now(), time.Now()), noProcess)
+			fill(b, root, n, benchSidecar(time.Now(), time.Now()), noProcess)
 			polling := newPollingCollector(root, 1000*time.Hour)
 			turns, load := newTurns(b, "us/dir"), newTurns(b, "cpu-us/dir")
 			for b.Loop() {

@@ -2,6 +2,22 @@
 // daemon dirs, real processes. Its test binary re-executes itself as the trampoline of
 // each daemon, and a spawner plays the protocol of spawn_daemon() in its real order.
 //
+// Every file says by its prefix what it is about:
+//
+//	kit_      what the tests share: the binary, spawner, logs, roots of every kind
+//	cli_      the command line: arguments, output, exit codes, configuration, reports
+//	life_     a daemon's life: its birth, refreshes, exit and removal
+//	root_     the runtime root itself: missing, locked, refused, several, other file systems
+//	quiet_    what costs nothing and logs nothing while nothing happens
+//	limits_   too few watches, descriptors, or places in the kernel's queue
+//	storm_    very much at once, and for long
+//	hostile_  what a user who may write to the root can do to it
+//	bench_    what it costs, beside what others cost
+//	source_   what the sources must keep to: the direction of imports, the layout
+//
+// What a user types and sees, without a process that has to live meanwhile, is a script in
+// testdata/script; cli_script_test.go says what scripts may use.
+//
 // Environment variables steer it:
 //
 //	RUNTIMEGC_BINARY  a prebuilt cmd/runtimegc; without it, it is built once per run

@@ -1,6 +1,6 @@
 package integration
 
-// What is swapped for something else between look and deed.
+// What is swapped for something else between the look at it and what is done to it.
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -204,7 +206,7 @@ func eachWay(t *testing.T, test func(t *testing.T, how string)) {
 func TestSwappedStaleDir(t *testing.T) {
 	eachWay(t, func(t *testing.T, how string) {
 		sw := newSwapped(t)
-		text := sidecarText(t, ago(stale), ago(stale))
+		text := daemondirtest.Sidecar(ago(stale), ago(stale))
 		names := []string{"dead", "dead-2", "dead-3", "dead-4"}
 		for _, name := range names {
 			sw.lookalike(filepath.Join(sw.precious, name), name, text, 1<<22-1)
@@ -249,13 +251,13 @@ func TestSwappedForNeighbour(t *testing.T) {
 		t.Run(with, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, how string) {
 				sw := newSwapped(t)
-				text := sidecarText(t, ago(stale), ago(stale))
+				text := daemondirtest.Sidecar(ago(stale), ago(stale))
 				other := sw.dir("neighbour")
 				if with == "symlink" {
-					sw.leave("neighbour", sidecarText(t, time.Now(), time.Now()), "")
+					sw.leave("neighbour", daemondirtest.Sidecar(time.Now(), time.Now()), "")
 					sw.check(os.Symlink("neighbour", sw.on("dead")))
 				} else {
-					sw.lookalike(sw.on("dead"), "dead", sidecarText(t, time.Now(), time.Now()), 1<<22-1)
+					sw.lookalike(sw.on("dead"), "dead", daemondirtest.Sidecar(time.Now(), time.Now()), 1<<22-1)
 					other = sw.on("dead")
 				}
 				sw.write(filepath.Join(other, "data"), "precious")
@@ -357,7 +359,7 @@ func (sw *swapped) swapLive(t *testing.T) {
 // layLive spawns a daemon. It returns what of it is to be swapped, and a symlink on the
 // stage to the like of it.
 func (sw *swapped) layLive(name string) (path, other string) {
-	text := sidecarText(sw.t, time.Now(), ago(stale))
+	text := daemondirtest.Sidecar(time.Now(), ago(stale))
 	d := sw.spawnAs(name, text)
 	sw.lookalike(filepath.Join(sw.precious, name), name, text, d.pid)
 	target, path := filepath.Join(sw.precious, name), sw.dir(name)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +70,7 @@ func TestMountsInStaleDirs(t *testing.T) {
 	// The whole dir is another one's; it looks like ours.
 	other := filepath.Join(h.precious, "over")
 	h.check(os.Mkdir(other, 0o755))
-	h.check(os.WriteFile(filepath.Join(other, "over.daemon.json"), sidecarText(t, ago(stale), ago(stale)), 0o644))
+	h.check(os.WriteFile(filepath.Join(other, "over.daemon.json"), daemondirtest.Sidecar(ago(stale), ago(stale)), 0o644))
 	h.mount(other, due("over"))
 	// A leftover of an interrupted removal gets its name back, mount and all.
 	left := due("left")

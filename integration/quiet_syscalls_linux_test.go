@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // tracing is a strace of a running process.
@@ -22,7 +24,7 @@ type tracing struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	path string
-	said *console
+	log  daemondirtest.Log // of strace itself
 }
 
 // trace begins to trace all threads of pid.
@@ -32,9 +34,9 @@ func trace(t *testing.T, pid int, args ...string) *tracing {
 	if err != nil {
 		t.Skip("strace is not installed")
 	}
-	tr := &tracing{t: t, path: filepath.Join(t.TempDir(), "trace"), said: &console{}}
+	tr := &tracing{t: t, path: filepath.Join(t.TempDir(), "trace")}
 	tr.cmd = exec.Command(strace, append(args, "-f", "-s", "64", "-o", tr.path, "-p", strconv.Itoa(pid))...)
-	tr.cmd.Stderr = tr.said
+	tr.cmd.Stderr = &tr.log
 	tr.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := tr.cmd.Start(); err != nil {
 		t.Skipf("strace: %v", err)
@@ -48,13 +50,13 @@ func trace(t *testing.T, pid int, args ...string) *tracing {
 		tr.cmd.Process.Signal(syscall.SIGTERM)
 		<-ended
 	})
-	eventually(t, "strace is attached", func() bool {
+	daemondirtest.Eventually(t, "strace is attached", func() bool {
 		select {
 		case <-ended:
-			t.Skipf("strace: %s", tr.said.text())
+			t.Skipf("strace: %s", tr.log.String())
 		default:
 		}
-		return strings.Contains(tr.said.text(), "attached")
+		return strings.Contains(tr.log.String(), "attached")
 	})
 	return tr
 }
@@ -63,7 +65,7 @@ func trace(t *testing.T, pid int, args ...string) *tracing {
 func (tr *tracing) stop() []string {
 	tr.t.Helper()
 	tr.cmd.Process.Signal(syscall.SIGINT)
-	eventually(tr.t, "strace has ended", func() bool { return syscall.Kill(tr.cmd.Process.Pid, 0) != nil })
+	daemondirtest.Eventually(tr.t, "strace has ended", func() bool { return syscall.Kill(tr.cmd.Process.Pid, 0) != nil })
 	text, err := os.ReadFile(tr.path)
 	if err != nil {
 		tr.t.Fatal(err)
@@ -100,7 +102,7 @@ var ofTheRuntime = []string{
 // deadDirs leaves n dirs of daemons that are dead.
 func deadDirs(t *testing.T, s *spawner, n int) {
 	t.Helper()
-	text := sidecarText(t, time.Now(), time.Now())
+	text := daemondirtest.Sidecar(time.Now(), time.Now())
 	for i := range n {
 		s.leave(fmt.Sprintf("dead%04d", i), text, noProcess)
 	}
@@ -113,7 +115,7 @@ func TestIdleWatchMakesNoSystemCall(t *testing.T) {
 	root := memoryRoot(t)
 	s := newSpawner(t, root)
 	deadDirs(t, s, 200)
-	crowd(t, s, 3, sidecarText(t, time.Now(), time.Now()))
+	crowd(t, s, 3, daemondirtest.Sidecar(time.Now(), time.Now()))
 	w := startWatch(t, root, "--sweep-interval", "1h")
 	awaitMany(t, w, "daemon.added", 0, 203)
 	awaitMany(t, w, "sidecar.refreshed", 0, 3)
@@ -121,7 +123,7 @@ func TestIdleWatchMakesNoSystemCall(t *testing.T) {
 	// What the runtime does after work (giving back memory, a last look of its threads) is
 	// over when the process has used no CPU for a while.
 	used, since := cpuTicks(t, w.cmd.Process.Pid), time.Now()
-	eventually(t, "the watch is idle", func() bool {
+	daemondirtest.Eventually(t, "the watch is idle", func() bool {
 		if now := cpuTicks(t, w.cmd.Process.Pid); now != used {
 			used, since = now, time.Now()
 		}
@@ -224,7 +226,7 @@ func TestLiveEntriesCostASweepLittle(t *testing.T) {
 	for _, n := range []int{few, many} {
 		root := memoryRoot(t)
 		s := newSpawner(t, root)
-		crowd(t, s, n, sidecarText(t, time.Time{}, time.Now()))
+		crowd(t, s, n, daemondirtest.Sidecar(time.Time{}, time.Now()))
 		w := startWatch(t, root, "--sweep-interval", "1s", "--log-level", "info")
 		awaitMany(t, w, "daemon.live", 0, n)
 		per[n], _ = sweepCalls(t, w)
@@ -260,7 +262,7 @@ func TestRefreshDoesNotLoop(t *testing.T) {
 	const live = 20
 	root := memoryRoot(t)
 	s := newSpawner(t, root)
-	crowd(t, s, live, sidecarText(t, time.Now(), time.Now()))
+	crowd(t, s, live, daemondirtest.Sidecar(time.Now(), time.Now()))
 	w := startWatch(t, root, "--sweep-interval", "200ms")
 	awaitMany(t, w, "daemon.live", 0, live)
 	w.sweeps(2)
@@ -277,7 +279,7 @@ func TestRefreshDoesNotLoop(t *testing.T) {
 	if reads > writes+live { // the first may belong to a refresh before the trace
 		t.Errorf("%d reads of the sidecar for %d refreshes", reads, writes)
 	}
-	saidTimes(t, w, live, "daemon.live", "")
+	loggedTimes(t, w, live, "daemon.live", "")
 	w.never("daemon.exited", "")
 	w.never("sidecar.invalid", "")
 }
@@ -292,7 +294,7 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	w.next("root.found", "")
 	w.next("sweep.done", "")
 	d := bystander(t, "/")
-	s.leave("d", sidecarText(t, time.Now(), time.Now()), strconv.Itoa(d))
+	s.leave("d", daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(d))
 	w.next("daemon.live", "d")
 	tr := trace(t, w.cmd.Process.Pid, "-e", "trace=openat")
 	spawned := time.Now()
@@ -302,12 +304,10 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); rewrites++ {
 		<-tick.C
 		last = spawned.Add(time.Duration(rewrites) * time.Second)
-		if err := os.WriteFile(s.sidecar("d"), sidecarText(t, spawned, last), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		noError(t, os.WriteFile(s.sidecar("d"), daemondirtest.Sidecar(spawned, last), 0o644))
 	}
 	// Told of in order: when the next is known, so is the last text.
-	s.leave("next", sidecarText(t, time.Now(), time.Now()), noProcess)
+	s.leave("next", daemondirtest.Sidecar(time.Now(), time.Now()), noProcess)
 	w.next("daemon.added", "next")
 	var lines []string
 	for _, line := range tr.stop() {
@@ -320,9 +320,7 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	if reads == 0 || reads > 2*rewrites+2 {
 		t.Errorf("%d reads of the sidecar for %d rewrites", reads, rewrites)
 	}
-	if err := syscall.Kill(d, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, syscall.Kill(d, syscall.SIGKILL))
 	e := w.next("daemon.exited", "d")
 	if want := last.Add(6 * time.Hour).UnixMilli(); e.number("stale_at_unix_ms") != want {
 		t.Errorf("want stale_at_unix_ms %d, of the last text: %s", want, e.line)

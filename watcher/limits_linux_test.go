@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +36,7 @@ func TestOutOfWatches(t *testing.T) {
 	limit(t, "max_inotify_watches", 12) // the root, its parent and ten dirs
 	w := start(t, Options{Root: root, PollInterval: soon})
 	w.waitFor("watch.degraded", 1)
-	line := w.log.events("watch.degraded")[0]
+	line := w.log.Events("watch.degraded")[0]
 	if line["reason"] != "max_user_watches" || !strings.Contains(fmt.Sprint(line["error"]), "fs.inotify.max_user_watches") {
 		t.Errorf("said %v", line)
 	}
@@ -55,7 +56,7 @@ func TestOutOfWatches(t *testing.T) {
 	}
 	w.waitPID("born", 1)
 	w.waitEqual()
-	if n := w.log.count("watch.degraded"); n != 1 {
+	if n := w.count("watch.degraded"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 
@@ -130,7 +131,7 @@ func TestNoWatchesAtAll(t *testing.T) {
 	spawn(t, mkdir(t, root), "d", 4)
 	w.waitPID("d", 4)
 	w.checkWatched()
-	if n := w.log.count("watch.degraded"); n != 1 {
+	if n := w.count("watch.degraded"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 }
@@ -145,7 +146,7 @@ func TestOutOfInstances(t *testing.T) {
 	var lock testLock
 	w := start(t, Options{Root: root, PollInterval: soon, Lock: lock.lock})
 	w.waitFor("watch.degraded", 1)
-	line := w.log.events("watch.degraded")[0]
+	line := w.log.Events("watch.degraded")[0]
 	if line["reason"] != "max_user_instances" || !strings.Contains(fmt.Sprint(line["error"]), "fs.inotify.max_user_instances") {
 		t.Errorf("said %v", line)
 	}
@@ -157,14 +158,14 @@ func TestOutOfInstances(t *testing.T) {
 	spawn(t, root, "b", 1)
 	w.waitEqual()
 	w.waitPID("b", 1)
-	if n := w.log.count("watch.degraded"); n != 1 {
+	if n := w.count("watch.degraded"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 
 	limit(t, "max_inotify_instances", 10)
 	w.waitFor("watch.restored", 1)
 	w.checkWatched()
-	if got, want := w.log.history(), "root.missing root.found"; got != want {
+	if got, want := w.history(), "root.missing root.found"; got != want {
 		t.Errorf("logged %s, want %s", got, want)
 	}
 	if n := lock.taken.Load(); n != 1 {
@@ -204,15 +205,15 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.waitFor("watch.degraded", 1)
-	if got := w.log.events("watch.degraded")[0]["reason"]; got != "open_files" {
+	if got := w.log.Events("watch.degraded")[0]["reason"]; got != "open_files" {
 		t.Errorf("reason %v, want open_files", got)
 	}
 	w.overflow() // a new session now gets no inotify instance, and cannot list the root
 	w.waitFor("events.overflow", 1)
 	checked := time.Now()
-	eventually(t, "a few checks", func() bool { return time.Since(checked) > 5*soon })
-	if w.reg.Len() != 5 || w.log.count("root.lost") > 0 {
-		t.Errorf("%d daemons are known of 5; logged %s", w.reg.Len(), w.log.history())
+	daemondirtest.Eventually(t, "a few checks", func() bool { return time.Since(checked) > 5*soon })
+	if w.reg.Len() != 5 || w.count("root.lost") > 0 {
+		t.Errorf("%d daemons are known of 5; logged %s", w.reg.Len(), w.history())
 	}
 
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
@@ -313,7 +314,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 	}
 	w.waitEqual()
 	w.checkWatched()
-	eventually(t, "no more descriptors than before", func() bool { return descriptors() <= before })
+	daemondirtest.Eventually(t, "no more descriptors than before", func() bool { return descriptors() <= before })
 }
 
 // A root that is waited for at the top of the file system: a watch there reports paths

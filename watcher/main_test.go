@@ -1,9 +1,7 @@
 package watcher
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,11 +17,11 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
-// patience is how long a test waits for what must happen. Long, for loaded machines:
-// only a failing test uses it up.
-const patience = time.Minute
+// patience is how long a test waits for what must happen.
+const patience = daemondirtest.Patience
 
 // never is an interval that no test lives to see: what happens, happens by an event.
 const never = time.Hour
@@ -34,7 +32,7 @@ type running struct {
 	t    *testing.T
 	root string
 	reg  *registry.Registry
-	log  *logBuffer
+	log  *daemondirtest.Log
 
 	cancel context.CancelFunc
 	done   chan error
@@ -63,7 +61,7 @@ func startSessions(t *testing.T, opts Options) *running {
 // prepare is start without the running.
 func prepare(t *testing.T, opts Options) *running {
 	t.Helper()
-	w := &running{t: t, root: opts.Root, reg: registry.New(), log: &logBuffer{}, done: make(chan error, 1)}
+	w := &running{t: t, root: opts.Root, reg: registry.New(), log: new(daemondirtest.Log), done: make(chan error, 1)}
 	opts.Registry = w.reg
 	opts.Log = zerolog.New(w.log)
 	if opts.PollInterval == 0 {
@@ -88,7 +86,7 @@ func (w *running) run(run func(context.Context) error) {
 	go func() { w.done <- run(ctx) }()
 	w.t.Cleanup(func() {
 		w.stop()
-		eventually(w.t, "every goroutine to end", func() bool { return runtime.NumGoroutine() <= before })
+		daemondirtest.Eventually(w.t, "every goroutine to end", func() bool { return runtime.NumGoroutine() <= before })
 		if w.t.Failed() {
 			w.t.Logf("log:\n%s", w.log)
 		}
@@ -143,13 +141,13 @@ func (w *running) stop() {
 // waitFor waits until an event of that name was logged n times.
 func (w *running) waitFor(event string, n int) {
 	w.t.Helper()
-	eventually(w.t, fmt.Sprintf("%d %s", n, event), func() bool { return w.log.count(event) >= n })
+	daemondirtest.Eventually(w.t, fmt.Sprintf("%d %s", n, event), func() bool { return w.count(event) >= n })
 }
 
 // waitPID waits until the registry has that pid for name.
 func (w *running) waitPID(name string, pid int) {
 	w.t.Helper()
-	eventually(w.t, fmt.Sprintf("%q to have pid %d", name, pid), func() bool { return w.hasPID(name, pid) })
+	daemondirtest.Eventually(w.t, fmt.Sprintf("%q to have pid %d", name, pid), func() bool { return w.hasPID(name, pid) })
 }
 
 func (w *running) hasPID(name string, pid int) bool {
@@ -218,7 +216,7 @@ func (w *running) checkWatched() {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if w.log.count("watch.degraded") > w.log.count("watch.restored") {
+	if w.count("watch.degraded") > w.count("watch.restored") {
 		w.t.Fatal("noticed by polling, not by an event")
 	}
 }
@@ -238,16 +236,6 @@ func (c *counter) next() int {
 	return c.n
 }
 
-// eventually waits until cond holds.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for %s", patience, what)
-		}
-	}
-}
-
 // spawn does on disk what a spawner does, but for the process.
 func spawn(t *testing.T, root, name string, pid int) {
 	t.Helper()
@@ -258,20 +246,20 @@ func spawn(t *testing.T, root, name string, pid int) {
 
 // trySpawn is spawn with a pause after the dir is made.
 func trySpawn(root, name string, pid int, pause time.Duration) error {
-	dir := filepath.Join(root, name)
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+	d := daemondirtest.Dir{Root: root, Name: name}
+	if err := d.Mkdir(); err != nil {
 		return err
 	}
 	work(pause)
-	if err := os.WriteFile(sidecarPath(root, name), []byte(sidecar(pid)), 0o644); err != nil {
+	if err := d.WriteSidecar([]byte(sidecar(pid))); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, daemondir.PIDFileName), []byte(strconv.Itoa(pid)), 0o644)
+	return d.WritePID(strconv.Itoa(pid))
 }
 
 // sidecar returns the text of a sidecar that was written at unixMS.
 func sidecar(unixMS int) string {
-	return fmt.Sprintf("{\n  \"command\": \"sleep\",\n  \"spawned_at_unix_ms\": %d\n}", unixMS)
+	return string(daemondirtest.Sidecar(time.UnixMilli(int64(unixMS)), time.Time{}))
 }
 
 // work passes a time shorter than any sleep.
@@ -281,7 +269,7 @@ func work(d time.Duration) {
 }
 
 func sidecarPath(root, name string) string {
-	return filepath.Join(root, name, daemondir.SidecarName(name))
+	return daemondirtest.Dir{Root: root, Name: name}.Sidecar()
 }
 
 func write(t *testing.T, path, text string) {
@@ -319,52 +307,13 @@ func newRoot(t *testing.T) string {
 	return mkdir(t, filepath.Join(t.TempDir(), "runtime"))
 }
 
-// logBuffer holds what a watcher logged.
-type logBuffer struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	lines []map[string]any
-}
-
-// Write takes in one line: zerolog writes each whole.
-func (b *logBuffer) Write(line []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var fields map[string]any
-	if err := json.Unmarshal(line, &fields); err != nil {
-		return 0, err
-	}
-	b.lines = append(b.lines, fields)
-	return b.text.Write(line)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// events returns the lines of one event.
-func (b *logBuffer) events(name string) []map[string]any {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var lines []map[string]any
-	for _, fields := range b.lines {
-		if fields["event"] == name {
-			lines = append(lines, fields)
-		}
-	}
-	return lines
-}
-
-func (b *logBuffer) count(name string) int { return len(b.events(name)) }
+// count returns how often that event was logged.
+func (w *running) count(event string) int { return len(w.log.Events(event)) }
 
 // history returns the names of all events of the root itself, in order.
-func (b *logBuffer) history() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (w *running) history() string {
 	var names []string
-	for _, fields := range b.lines {
+	for _, fields := range w.log.Events("") {
 		if name, _ := fields["event"].(string); strings.HasPrefix(name, "root.") {
 			names = append(names, name)
 		}

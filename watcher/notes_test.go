@@ -8,6 +8,7 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Of a sidecar that we have written ourselves, and that is still as we left it, the
@@ -101,7 +102,7 @@ func TestNotesGoWithTheirDirs(t *testing.T) {
 		t.Error("a dir that nobody knows has a note")
 	}
 	removeAll(t, root+"/a")
-	eventually(t, "the note of a removed dir to go", func() bool { return !w.notes.has("a") })
+	daemondirtest.Eventually(t, "the note of a removed dir to go", func() bool { return !w.notes.has("a") })
 	removeAll(t, root)
-	eventually(t, "the notes of a lost root to go", func() bool { return !w.notes.has("b") })
+	daemondirtest.Eventually(t, "the notes of a lost root to go", func() bool { return !w.notes.has("b") })
 }

@@ -50,7 +50,7 @@ func TestOverflowForReal(t *testing.T) {
 
 	w.waitFor("registry.resynced", 1)
 	w.waitEqual()
-	if w.log.count("events.overflow") == 0 {
+	if w.count("events.overflow") == 0 {
 		t.Error("the overflow is not said")
 	}
 	if got, want := w.reg.Len(), flood+1; got != want {

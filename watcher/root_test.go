@@ -12,6 +12,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestRootIsRemoved(t *testing.T) {
@@ -28,7 +29,7 @@ func TestRootIsRemoved(t *testing.T) {
 	w.waitPID("b", 2)
 	w.waitEqual()
 	w.checkWatched()
-	if got, want := w.log.history(), "root.found root.lost root.found"; got != want {
+	if got, want := w.history(), "root.found root.lost root.found"; got != want {
 		t.Errorf("logged %s, want %s", got, want)
 	}
 }
@@ -61,7 +62,7 @@ func TestRootIsRenamedAway(t *testing.T) {
 	w := start(t, Options{Root: root})
 	w.waitPID("a", 1)
 	for range 10 {
-		lost := w.log.count("root.lost")
+		lost := w.count("root.lost")
 		rename(t, root, away)
 		w.waitFor("root.lost", lost+1)
 		w.waitEqual()
@@ -105,8 +106,8 @@ func TestRootIsReplaced(t *testing.T) {
 		w.waitEqual()
 		w.checkWatched()
 	}
-	if w.log.count("root.lost") < 20 || w.log.count("root.found") < 21 {
-		t.Errorf("logged %s", w.log.history())
+	if w.count("root.lost") < 20 || w.count("root.found") < 21 {
+		t.Errorf("logged %s", w.history())
 	}
 }
 
@@ -190,7 +191,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		if err := <-made; err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the root", func() bool { return found || h.mustRearm() })
+		daemondirtest.Eventually(t, "the root", func() bool { return found || h.mustRearm() })
 		removeAll(t, one)
 	}
 }
@@ -201,7 +202,7 @@ func TestRootMissingIsSaid(t *testing.T) {
 	w.waitFor("root.missing", 1)
 	mkdir(t, w.root)
 	w.waitFor("root.found", 1)
-	if got, want := w.log.history(), "root.missing root.found"; got != want {
+	if got, want := w.history(), "root.missing root.found"; got != want {
 		t.Errorf("logged %s, want %s", got, want)
 	}
 }
@@ -214,7 +215,7 @@ func TestRootBecomesAFile(t *testing.T) {
 	removeAll(t, root)
 	write(t, root, "")
 	w.waitFor("root.lost", 1)
-	eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
+	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
 	removeAll(t, root)
 	spawn(t, mkdir(t, root), "b", 2)
 	w.waitPID("b", 2)
@@ -230,7 +231,7 @@ func TestRootsParentIsRemoved(t *testing.T) {
 			w := start(t, Options{Root: root})
 			w.waitFor("root.found", 1)
 			for round := range 15 {
-				lost := w.log.count("root.lost")
+				lost := w.count("root.lost")
 				removeAll(t, filepath.Dir(parent))
 				if wait {
 					w.waitFor("root.lost", lost+1)
@@ -260,7 +261,7 @@ func TestRootsParentIsRenamed(t *testing.T) {
 	w.waitFor("root.lost", 1)
 	w.waitEqual()
 	rename(t, parent+".away", parent)
-	eventually(t, "the root to be served again", func() bool { return w.reg.Len() == 1 })
+	daemondirtest.Eventually(t, "the root to be served again", func() bool { return w.reg.Len() == 1 })
 	w.checkWatched()
 }
 

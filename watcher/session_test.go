@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // fsnotify reports that it cannot remove the watch of a dir that was renamed away and
@@ -152,7 +153,7 @@ func TestSidecarInTwoHalves(t *testing.T) {
 			if _, err := f.WriteString(part.text); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, fmt.Sprintf("problem %q", part.problem), func() bool {
+			daemondirtest.Eventually(t, fmt.Sprintf("problem %q", part.problem), func() bool {
 				e, _ := w.reg.Get("a")
 				return e.Problem == part.problem
 			})
@@ -187,14 +188,14 @@ func TestDirBecomesReadable(t *testing.T) {
 
 	w := start(t, Options{Root: root})
 	for _, name := range []string{"dir", "file"} {
-		eventually(t, name+" to be unreadable", func() bool {
+		daemondirtest.Eventually(t, name+" to be unreadable", func() bool {
 			e, ok := w.reg.Get(name)
 			return ok && e.Problem == daemondir.ProblemPermission
 		})
 	}
 	// A dir that may not be read may not be watched either.
 	w.waitFor("watch.degraded", 1)
-	if got := w.log.events("watch.degraded")[0]["reason"]; got != "permission" {
+	if got := w.log.Events("watch.degraded")[0]["reason"]; got != "permission" {
 		t.Errorf("reason %v, want permission", got)
 	}
 	chmod(0o755, 0o644)
@@ -246,13 +247,13 @@ func TestEventlessFileSystem(t *testing.T) {
 		if err := os.Chtimes(sidecarPath(root, "a"), when, when); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the new time", func() bool {
+		daemondirtest.Eventually(t, "the new time", func() bool {
 			e, _ := w.reg.Get("a")
 			return e.Sidecar.MTime == when.UnixNano()
 		})
 	}
 	w.stop()
-	lines := w.log.events("watch.degraded")
+	lines := w.log.Events("watch.degraded")
 	if len(lines) != 1 || lines[0]["reason"] != "filesystem" || !strings.Contains(fmt.Sprint(lines[0]["error"]), "nfs") {
 		t.Errorf("said %v", lines)
 	}
@@ -282,13 +283,13 @@ func TestOverflow(t *testing.T) {
 	w.overflow()
 	w.waitFor("registry.resynced", 1)
 	w.waitEqual()
-	line := w.log.events("registry.resynced")[0]
+	line := w.log.Events("registry.resynced")[0]
 	for field, want := range map[string]float64{"daemons": 3, "added": 1, "changed": 1, "removed": 1} {
 		if line[field] != want {
 			t.Errorf("%s is %v, want %v", field, line[field], want)
 		}
 	}
-	if n := w.log.count("events.overflow"); n != 1 {
+	if n := w.count("events.overflow"); n != 1 {
 		t.Errorf("%d times events.overflow", n)
 	}
 	// And every watch that was gone is there again.
@@ -307,7 +308,7 @@ func TestOverflowWithoutRoot(t *testing.T) {
 	spawn(t, mkdir(t, root), "a", 1)
 	w.waitPID("a", 1)
 	w.checkWatched()
-	if n := w.log.count("watch.degraded"); n > 0 {
+	if n := w.count("watch.degraded"); n > 0 {
 		t.Error("a missing root is polled")
 	}
 }
@@ -325,7 +326,7 @@ func TestQuarantine(t *testing.T) {
 
 	removing := daemondir.QuarantinePrefix + "a"
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, removing))
-	eventually(t, "a to be gone", func() bool { _, ok := w.reg.Get("a"); return !ok })
+	daemondirtest.Eventually(t, "a to be gone", func() bool { _, ok := w.reg.Get("a"); return !ok })
 	spawn(t, root, "b", 1)
 	w.waitPID("b", 1)
 	if _, ok := w.reg.Get(removing); ok {
@@ -333,7 +334,7 @@ func TestQuarantine(t *testing.T) {
 	}
 	removeAll(t, filepath.Join(root, removing))
 	removeAll(t, filepath.Join(root, left))
-	eventually(t, "the leftover to be gone", func() bool { _, ok := w.reg.Get(left); return !ok })
+	daemondirtest.Eventually(t, "the leftover to be gone", func() bool { _, ok := w.reg.Get(left); return !ok })
 	w.waitEqual()
 }
 
@@ -370,7 +371,7 @@ func TestQuarantineLeavesNoTrace(t *testing.T) {
 	}
 	spawn(t, root, "last", 1)
 	w.waitPID("last", 1)
-	eventually(t, "every name to be read", func() bool { return w.reg.Len() == 1 })
+	daemondirtest.Eventually(t, "every name to be read", func() bool { return w.reg.Len() == 1 })
 	w.stop()
 	if n := len(w.session.hints.moved); n > 0 {
 		t.Errorf("%d names are kept", n)
@@ -421,5 +422,5 @@ func TestNames(t *testing.T) {
 	for _, name := range names {
 		removeAll(t, filepath.Join(root, name))
 	}
-	eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
+	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
 }

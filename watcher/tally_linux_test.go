@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir/daemondirtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -43,13 +45,13 @@ func TestTotalsWhileDegraded(t *testing.T) {
 	limit(t, "max_inotify_watches", 3) // what holds the root, the root, one of three
 	w := start(t, Options{Root: root, PollInterval: soon})
 	w.waitFor("watch.degraded", 1)
-	eventually(t, "the polled to be counted", func() bool {
+	daemondirtest.Eventually(t, "the polled to be counted", func() bool {
 		total := w.Totals()
 		return total.Degraded && total.Polled == 2
 	})
 	limit(t, "max_inotify_watches", 1000)
 	w.waitFor("watch.restored", 1)
-	eventually(t, "nothing to be polled", func() bool {
+	daemondirtest.Eventually(t, "nothing to be polled", func() bool {
 		total := w.Totals()
 		return !total.Degraded && total.Polled == 0
 	})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
@@ -259,7 +260,7 @@ func TestSidecarUnderLease(t *testing.T) {
 		before, _ := w.reg.Get("a")
 		held := lease(t, sidecarPath(root, "a"))
 		write(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
-		eventually(t, "the lease to be in the watcher's way", func() bool {
+		daemondirtest.Eventually(t, "the lease to be in the watcher's way", func() bool {
 			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
 			return err != nil || kind != unix.F_WRLCK
 		})
@@ -292,7 +293,7 @@ func lease(t *testing.T, path string) *os.File {
 	}
 	t.Cleanup(func() { f.Close() })
 	// It is refused while somebody has the file open, if only to read it.
-	eventually(t, "a lease", func() bool {
+	daemondirtest.Eventually(t, "a lease", func() bool {
 		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
 		if err != nil && err != unix.EAGAIN {
 			t.Skipf("no leases: %v", err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -87,7 +88,7 @@ func TestRunEndsWithContext(t *testing.T) {
 	} {
 		t.Run(rule, func(t *testing.T) {
 			w := start(t, Options{Root: root})
-			eventually(t, "a session", func() bool { return w.log.history() != "" })
+			daemondirtest.Eventually(t, "a session", func() bool { return w.history() != "" })
 			w.stop()
 		})
 		t.Run(rule+", cancelled before", func(t *testing.T) {
@@ -123,15 +124,15 @@ func TestLock(t *testing.T) {
 	var lock testLock
 	w := start(t, Options{Root: root, Lock: lock.lock})
 	w.waitFor("root.found", 1)
-	eventually(t, "the lock to be held", func() bool { return lock.held.Load() == 1 })
+	daemondirtest.Eventually(t, "the lock to be held", func() bool { return lock.held.Load() == 1 })
 
 	removeAll(t, root)
 	w.waitFor("root.lost", 1)
-	eventually(t, "the lock to be released", func() bool { return lock.held.Load() == 0 })
+	daemondirtest.Eventually(t, "the lock to be released", func() bool { return lock.held.Load() == 0 })
 
 	mkdir(t, root)
 	w.waitFor("root.found", 2)
-	eventually(t, "the lock to be held again", func() bool { return lock.held.Load() == 1 })
+	daemondirtest.Eventually(t, "the lock to be held again", func() bool { return lock.held.Load() == 1 })
 
 	w.stop()
 	if held, taken := lock.held.Load(), lock.taken.Load(); held != 0 || taken != 2 {
@@ -152,7 +153,7 @@ func TestLockIsKeptThroughOverflow(t *testing.T) {
 	if taken := lock.taken.Load(); taken != 1 {
 		t.Errorf("taken %d times", taken)
 	}
-	if got := w.log.history(); got != "root.found" {
+	if got := w.history(); got != "root.found" {
 		t.Errorf("logged %s", got)
 	}
 }
@@ -202,7 +203,7 @@ func TestScanned(t *testing.T) {
 		scans.Add(1)
 	}})
 	w.run(w.Run)
-	eventually(t, "the first scan", func() bool { return scans.Load() == 1 })
+	daemondirtest.Eventually(t, "the first scan", func() bool { return scans.Load() == 1 })
 	if known.Load() != 1 {
 		t.Error("called before the scan was complete")
 	}
@@ -211,7 +212,7 @@ func TestScanned(t *testing.T) {
 	w.waitFor("root.lost", 1)
 	spawn(t, mkdir(t, root), "b", 1)
 	w.waitPID("b", 1)
-	eventually(t, "the second scan", func() bool { return scans.Load() >= 2 })
+	daemondirtest.Eventually(t, "the second scan", func() bool { return scans.Load() >= 2 })
 	w.checkWatched()
 	w.stop()
 	// Re-making a root is two events at most: its own and none of ours.
@@ -299,7 +300,7 @@ func TestPingDuringWork(t *testing.T) {
 			ping <- struct{}{}
 		}
 	}()
-	eventually(t, "10 pings are answered", func() bool {
+	daemondirtest.Eventually(t, "10 pings are answered", func() bool {
 		s.hints.names.Add("a")
 		s.work(t.Context())
 		select {

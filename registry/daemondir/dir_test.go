@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestRead(t *testing.T) {
@@ -263,7 +265,10 @@ func TestReadQuarantined(t *testing.T) {
 // ReadFrom is for whoever has the sidecar open for writing.
 func TestReadFrom(t *testing.T) {
 	root := t.TempDir()
-	makeDir(t, root, "web", `{"spawned_at_unix_ms":1}`, "12")
+	dir := makeDir(t, root, "web", `{"spawned_at_unix_ms":1}`, "12")
+	if err := os.Chmod(filepath.Join(dir, "web.daemon.json"), 0o640); err != nil {
+		t.Fatal(err)
+	}
 	want, err := Read(root, "web")
 	if err != nil {
 		t.Fatal(err)
@@ -396,18 +401,14 @@ func TestStampChanges(t *testing.T) {
 // makeDir makes the daemon dir root/name with its two files, and returns its path.
 func makeDir(t *testing.T, root, name, sidecar, pid string) string {
 	t.Helper()
-	dir := filepath.Join(root, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(dir, name+".daemon.json"), sidecar)
-	writeFile(t, filepath.Join(dir, "daemon.pid"), pid)
-	return dir
+	d := daemondirtest.Make(t, root, name, sidecar, "")
+	writeFile(t, d.PIDFile(), pid)
+	return d.Path()
 }
 
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,208 @@
+package integration
+
+// What a service manager is told: the tests are the manager.
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
+
+	"golang.org/x/sys/unix"
+)
+
+// serviceManager hears what its service tells it.
+type serviceManager struct {
+	t    *testing.T
+	path string
+	told chan string // one message each
+}
+
+func newServiceManager(t *testing.T) *serviceManager {
+	t.Helper()
+	// Not below TempDir: the name of a socket has 107 bytes.
+	dir, err := os.MkdirTemp("", "notify-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &serviceManager{t: t, path: filepath.Join(dir, "socket"), told: make(chan string, 10_000)}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: m.path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		os.RemoveAll(dir)
+	})
+	go func() {
+		message := make([]byte, 4096)
+		for {
+			n, err := conn.Read(message)
+			if err != nil {
+				return
+			}
+			m.told <- string(message[:n])
+		}
+	}()
+	return m
+}
+
+// start starts a watch as a service, with a watchdog that wants an answer every 200 ms
+// and is answered every 100.
+func (m *serviceManager) start(stderr *os.File, args ...string) *exec.Cmd {
+	m.t.Helper()
+	return startTo(m.t, stderr, func(cmd *exec.Cmd) {
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path, "WATCHDOG_USEC=200000")
+	}, append([]string{"watch", "--log-format", "json"}, args...)...)
+}
+
+// await waits for a message that has that in it, and returns those up to it.
+func (m *serviceManager) await(what string) (before []string) {
+	m.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case message := <-m.told:
+			before = append(before, message)
+			if strings.Contains(message, what) {
+				return before
+			}
+		case <-deadline:
+			m.t.Fatalf("the service did not tell %q within %v, but %d others, the last %q", what, patience, len(before), before[max(0, len(before)-5):])
+		}
+	}
+}
+
+// silence waits until nothing was told for so long.
+func (m *serviceManager) silence(d time.Duration) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		select {
+		case <-m.told:
+		case <-time.After(d):
+			return
+		}
+	}
+	m.t.Fatalf("the service never fell silent for %v", d)
+}
+
+// The messages of a service's life, in their order.
+func TestServiceNotifies(t *testing.T) {
+	t.Parallel()
+	for rule, exists := range map[string]bool{"a root": true, "no root": false} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			root := runtimeRoot(t)
+			if exists {
+				newSpawner(t, root).dead("a", time.Minute)
+			} else {
+				root += "/none"
+			}
+			m := newServiceManager(t)
+			cmd := m.start(nil, "--root", root)
+			if before := m.await("READY=1"); len(before) != 1 {
+				t.Errorf("told before it was ready: %q", before)
+			}
+			count := map[bool]string{true: "1", false: "0"}[exists]
+			m.await("STATUS=watching " + count + " daemon dirs in 1 root")
+			for range 3 {
+				m.await("WATCHDOG=1")
+			}
+			noError(t, cmd.Process.Signal(syscall.SIGHUP))
+			if last := m.await("RELOADING=1"); !strings.Contains(last[len(last)-1], "MONOTONIC_USEC=") {
+				t.Errorf("a reload without its time: %q", last)
+			}
+			m.await("READY=1")
+			noError(t, cmd.Process.Signal(syscall.SIGTERM))
+			m.await("STOPPING=1")
+			if code := waitFor(t, cmd); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+		})
+	}
+}
+
+// One that cannot begin is never ready.
+func TestServiceThatFailsIsNotReady(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	holder := startWatch(t, root)
+	holder.next("root.found", "")
+	m := newServiceManager(t)
+	if code := waitFor(t, m.start(nil, "--root", root)); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if before := m.await("STOPPING=1"); len(before) != 1 {
+		t.Errorf("told %q", before)
+	}
+	holder.stop(syscall.SIGTERM)
+}
+
+// The watchdog is answered while the loops turn, and only then: here they are stuck in
+// writing to a full pipe that nobody reads. With several roots one that is stuck is
+// enough.
+func TestWatchdogOfABlockedLoop(t *testing.T) {
+	t.Parallel()
+	for rule, more := range map[string]int{"one root": 0, "the first of three": 2} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			root := runtimeRoot(t)
+			args := []string{"--root", root}
+			for range more {
+				args = append(args, "--root", runtimeRoot(t))
+			}
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+				t.Fatal(err)
+			}
+			m := newServiceManager(t)
+			cmd := m.start(w, args...)
+			w.Close()
+			m.await("READY=1")
+			for range 3 {
+				m.await("WATCHDOG=1")
+			}
+
+			// Some 200 bytes of log each.
+			s := newSpawner(t, root)
+			const dirs = 200
+			for i := range dirs {
+				if _, err := s.begin(fmt.Sprint("d", i), daemondirtest.Sidecar(time.Now(), time.Time{})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.silence(2 * time.Second) // twenty answers
+
+			// The reader is back: so is the watchdog's answer, and no line is missing.
+			var added atomic.Int32
+			go func() {
+				for log := bufio.NewScanner(r); log.Scan(); {
+					if strings.Contains(log.Text(), `"daemon.added"`) {
+						added.Add(1)
+					}
+				}
+			}()
+			for range 3 {
+				m.await("WATCHDOG=1")
+			}
+			daemondirtest.Eventually(t, "every daemon is told of", func() bool { return added.Load() == dirs })
+			noError(t, cmd.Process.Signal(syscall.SIGTERM))
+			if code := waitFor(t, cmd); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+		})
+	}
+}

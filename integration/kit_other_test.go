@@ -1,0 +1,11 @@
+//go:build !linux
+
+package integration
+
+import "io/fs"
+
+// inode is not asked for here.
+func inode(fs.FileInfo) uint64 { return 0 }
+
+// runBare is for Linux.
+func runBare() bool { return false }

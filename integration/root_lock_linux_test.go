@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// Two collectors in one root would race with each other. The second one must say who
+// is first, so that its user knows what to look at; whoever only looks is let in.
+func TestOneCollectorPerRoot(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	s.dead("due", stale)
+	// For this one it is not due yet.
+	w := startWatch(t, root, "--stale-after", "20h")
+	w.next("daemon.added", "due")
+	w.next("sweep.done", "")
+	before := snapshot(t, root)
+
+	holder := regexp.MustCompile(`\bpid ` + strconv.Itoa(w.cmd.Process.Pid) + `\b`)
+	for _, args := range [][]string{{"watch"}, {"prune"}, {"prune", "--json"}} {
+		o := run(t, append(args, "--root", root)...)
+		if o.code != 1 || o.stdout != "" {
+			t.Errorf("%q: exit code %d, want 1; stdout %q", args, o.code, o.stdout)
+		}
+		lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+		if last := lines[len(lines)-1]; !holder.MatchString(last) || !strings.Contains(last, root) {
+			t.Errorf("%q does not say that %v holds %s: %s", args, holder, root, o.stderr)
+		}
+	}
+	for _, args := range [][]string{{"list"}, {"list", "--json"}, {"prune", "--dry-run"}} {
+		o := run(t, append(args, "--root", root)...).must(t)
+		if !strings.Contains(o.stdout, "due") {
+			t.Errorf("%q does not show the daemon: %s", args, o.stdout)
+		}
+	}
+	before.mustEqual(t, snapshot(t, root))
+	w.stop(syscall.SIGTERM)
+
+	// No file was left behind, and the lock went with its holder.
+	before.mustEqual(t, snapshot(t, root))
+	run(t, "prune", "--root", root).must(t)
+	if _, err := os.Lstat(s.dir("due")); !os.IsNotExist(err) {
+		t.Errorf("the dir that was due: %v", err)
+	}
+}
+
+// A collector that was killed holds nothing.
+func TestKilledCollectorHoldsNothing(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	w := startWatch(t, root)
+	w.next("root.found", "")
+	w.next("sweep.done", "")
+	noError(t, w.cmd.Process.Kill())
+	<-w.done
+	run(t, "prune", "--root", root).must(t)
+}
+
+// One root, many who would serve it, started at the same moment and waiting for it to
+// be made: one does, all others say who and end, and when that one is killed the next
+// comes in at once.
+func TestManyWatchesWaitForOneRoot(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "later", "runtime")
+	var all []*watchProcess
+	for range 3 {
+		w := startWatch(t, root, "--sweep-interval", "100ms")
+		w.next("root.missing", "")
+		all = append(all, w)
+	}
+	// As root.missing is said when the watches above it stand; made in one go.
+	noError(t, os.MkdirAll(root, 0o755))
+	s := newSpawner(t, root)
+	s.leave("due", daemondirtest.Sidecar(ago(stale), time.Time{}), "")
+	var holder *watchProcess
+	daemondirtest.Eventually(t, "all but one have ended", func() bool {
+		holder = nil
+		running := 0
+		for _, w := range all {
+			select {
+			case <-w.done:
+			default:
+				running++
+				holder = w
+			}
+		}
+		return running == 1
+	})
+	holder.next("daemon.removed", "due")
+	named := regexp.MustCompile(`\bpid ` + strconv.Itoa(holder.cmd.Process.Pid) + `\b`)
+	for _, w := range all {
+		if w == holder {
+			continue
+		}
+		if code := w.cmd.ProcessState.ExitCode(); code != 1 {
+			t.Errorf("exit code %d, want 1", code)
+		}
+		lines := w.all("", "")
+		if last := lines[len(lines)-1].line; !named.MatchString(last) || !strings.Contains(last, root) {
+			t.Errorf("the last word is not that %v holds %s: %s", named, root, last)
+		}
+		w.never("daemon.removed", "")
+		w.faults = nil // the last word is no JSON
+	}
+	if o := run(t, "prune", "--root", root); o.code != 1 || !named.MatchString(o.stderr) {
+		t.Errorf("prune: exit code %d, want 1; stderr %s", o.code, o.stderr)
+	}
+	d := s.spawn("live")
+	holder.next("daemon.live", "live")
+	noError(t, holder.cmd.Process.Kill())
+	<-holder.done
+	next := startWatch(t, root)
+	next.next("daemon.live", "live")
+	next.stop(syscall.SIGTERM)
+	if err := d.complete(); err != nil {
+		t.Error(err)
+	}
+}

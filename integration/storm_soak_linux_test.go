@@ -1,0 +1,163 @@
+package integration
+
+// A week in miniature: what is not given back adds up.
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// soakCyclesEnv is the number of cycles of the soak, if it is not to be the usual.
+const soakCyclesEnv = "RUNTIMEGC_SOAK"
+
+// footprint is what a process holds.
+type footprint struct {
+	rssKB, threads, fds, watches int
+}
+
+func (f footprint) String() string {
+	return fmt.Sprintf("%d KiB, %d threads, %d descriptors, %d watches", f.rssKB, f.threads, f.fds, f.watches)
+}
+
+func footprintOf(t *testing.T, pid int) footprint {
+	t.Helper()
+	var f footprint
+	var err error
+	if f.rssKB, err = strconv.Atoi(strings.TrimSuffix(procStatus(t, pid, "VmRSS"), " kB")); err != nil {
+		t.Fatal(err)
+	}
+	if f.threads, err = strconv.Atoi(procStatus(t, pid, "Threads")); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.fds = len(infos)
+	for _, path := range infos {
+		if text, err := os.ReadFile(path); err == nil {
+			f.watches += strings.Count(string(text), "inotify wd:")
+		}
+	}
+	return f
+}
+
+// forgetLog drops the log that was read so far, so that a long test does not grow
+// itself, and counts it.
+func (w *watchProcess) forgetLog(count map[string]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.event == "daemon.kept" && e.reason == "in_use" {
+			continue // by a child of this test, which has what it has open until its exec
+		}
+		count[e.event]++
+	}
+	w.events, w.taken = nil, nil
+}
+
+// A daemon that is born, dies and is removed must leave nothing in the watch: no
+// memory, no descriptor, no thread, no watch. And each of them is told, once.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	cycles, batch, stale := 160, 20, 200*time.Millisecond
+	if os.Getenv("RUNTIMEGC_LONG") != "" {
+		cycles, batch = 100_000, 100
+	}
+	if given := os.Getenv(soakCyclesEnv); given != "" {
+		var err error
+		if cycles, err = strconv.Atoi(given); err != nil {
+			t.Fatalf("%s: %v", soakCyclesEnv, err)
+		}
+		batch = min(100, max(1, cycles/8))
+	}
+	root := memoryRoot(t)
+	s := newSpawner(t, root)
+	w := startWatch(t, root, "--stale-after", stale.String(), "--sweep-interval", "100ms", "--log-level", "debug")
+	pid := w.cmd.Process.Pid
+	w.next("root.found", "")
+	count := make(map[string]int)
+	// settle waits until nothing is left of all cycles, and measures.
+	settle := func() footprint {
+		t.Helper()
+		daemondirtest.Eventually(t, "all dirs are removed", func() bool {
+			left, err := os.ReadDir(root)
+			return err == nil && len(left) == 0
+		})
+		// The disk is ahead of the registry, which hears of a removal as of any change.
+		for w.next("sweep.done", "").number("checked") != 0 {
+		}
+		var f footprint
+		daemondirtest.Eventually(t, "all watches are taken down", func() bool {
+			f = footprintOf(t, pid)
+			return f.watches == 2 // the root, and what holds it
+		})
+		w.forgetLog(count)
+		return f
+	}
+	run := func(first int) {
+		t.Helper()
+		c := newCats(t)
+		defer func() { c.release(); c.reap() }()
+		for i := range batch {
+			cat := c.start()
+			s.leave(fmt.Sprintf("d%d", first+i), daemondirtest.Sidecar(time.Now(), time.Now()), strconv.Itoa(cat))
+		}
+		awaitMany(t, w, "daemon.live", 0, batch)
+		if first/batch%2 == 0 {
+			c.release()
+			c.reap()
+		} else { // zombies for a moment
+			c.kill()
+		}
+		awaitMany(t, w, "daemon.exited", 0, batch)
+		w.forgetLog(count)
+	}
+
+	done, began := 0, time.Now()
+	part := func(until int) footprint {
+		for ; done < until; done += batch {
+			run(done)
+		}
+		return settle()
+	}
+	// The first cycles start what is started once.
+	base := part(batch)
+	quarter := part(cycles / 4)
+	end := part(cycles)
+	t.Logf("%d cycles in %v", done, time.Since(began).Round(time.Second))
+	for when, f := range map[string]footprint{"at first": base, "after a quarter": quarter, "at the end": end} {
+		t.Logf("%s: %v", when, f)
+	}
+	if end.watches != base.watches || end.fds > base.fds {
+		t.Errorf("from %v to %v: it does not give back all it takes", base, end)
+	}
+	if end.threads > quarter.threads+8 {
+		t.Errorf("from %d to %d threads", quarter.threads, end.threads)
+	}
+	if end.rssKB > 2*quarter.rssKB+16<<10 {
+		t.Errorf("from %d to %d KiB", quarter.rssKB, end.rssKB)
+	}
+	if last := w.stop(syscall.SIGTERM); last.number("daemons") != 0 || last.number("removed") != int64(done) {
+		t.Errorf("want no daemons, %d removed: %s", done, last.line)
+	}
+	w.forgetLog(count)
+	for _, kind := range []string{"daemon.added", "daemon.live", "daemon.exited", "daemon.removed"} {
+		if count[kind] != done {
+			t.Errorf("%s was said %d times of %d daemons", kind, count[kind], done)
+		}
+	}
+	for _, kind := range []string{"daemon.gone", "daemon.kept", "sidecar.invalid", "sidecar.unwritable", "events.overflow", "watch.degraded", "root.lost"} {
+		if count[kind] != 0 {
+			t.Errorf("%s was said %d times", kind, count[kind])
+		}
+	}
+}

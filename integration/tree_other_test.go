@@ -1,8 +1,0 @@
-//go:build !linux
-
-package integration
-
-import "io/fs"
-
-// inode is not asked for here.
-func inode(fs.FileInfo) uint64 { return 0 }

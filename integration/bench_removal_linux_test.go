@@ -57,17 +57,16 @@ func BenchmarkRemoval(b *testing.B) {
 
 // removeAll removes the stale dirs of root as `prune` does.
 func removeAll(b *testing.B, root string, n int) {
-	reg := registry.New()
-	noError(b, watcher.Scan(context.Background(), root, reg))
+	reg := registry.New(root)
+	noError(b, watcher.Scan(context.Background(), reg))
 	c, err := prune.New(prune.Options{
-		Root: root, Registry: reg, Log: zerolog.New(io.Discard), StaleAfter: time.Minute,
+		Registry: reg, Log: zerolog.New(io.Discard), StaleAfter: time.Minute,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
-	if stats := c.Sweep(context.Background(), nil); stats.Removed != n {
-		b.Fatalf("%+v", stats)
+	if swept, err := c.Sweep(context.Background(), nil); err != nil || swept.Removed != n {
+		b.Fatalf("%+v, %v", swept.Stats, err)
 	}
 }
 

@@ -52,7 +52,7 @@ func TestREADME(t *testing.T) {
 		daemondirtest.Eventually(t, "the session has been typed", func() bool { return strings.Contains(user.String(), "finished") })
 		for _, line := range strings.Split(strings.TrimSpace(promised[1]), "\n") {
 			if fields := strings.Fields(line); !strings.Contains(user.String(), strings.Join(fields[:1], " ")) ||
-				fields[0] == "hello" && !regexp.MustCompile(`hello +dead +[0-9]+ +- +(now|[0-9]+s ago) +(now|[0-9]+s) +it was alive too recently`).MatchString(user.String()) {
+				fields[0] == "hello" && !regexp.MustCompile(`hello +dead +[0-9]+ +- +(now|[0-9]+s ago) +(now|[0-9]+s) +it has not been dead for long enough`).MatchString(user.String()) {
 				t.Errorf("list does not print %q but\n%s", line, user.String())
 			}
 		}

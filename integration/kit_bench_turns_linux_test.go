@@ -167,11 +167,11 @@ func sleeper(b *testing.B) int {
 // house is watcher, registry and collector in this process, wired as the program
 // wires them.
 type house struct {
-	b     *testing.B
-	reg   *registry.Registry
-	due   chan struct{}
-	swept chan struct{}
-	stop  func()
+	b         *testing.B
+	reg       *registry.Registry
+	collector *prune.Collector
+	swept     chan struct{}
+	stop      func()
 }
 
 // Write takes in the log, one line at a time.
@@ -185,34 +185,26 @@ func (h *house) Write(line []byte) (int, error) {
 // newHouse starts a house on root and returns when its first sweep is over.
 func newHouse(b *testing.B, root string, staleAfter time.Duration) *house {
 	b.Helper()
-	h := &house{b: b, reg: registry.New(), due: make(chan struct{}, 1), swept: make(chan struct{})}
+	h := &house{b: b, reg: registry.New(root), swept: make(chan struct{})}
 	log := zerolog.New(h).Level(zerolog.DebugLevel)
-	watch, err := watcher.New(watcher.Options{
-		Root: root, Registry: h.reg, Log: log, CheckInterval: time.Hour,
-		Scanned: func() { h.due <- struct{}{} },
-	})
+	watch, err := watcher.New(watcher.Options{Registry: h.reg, Log: log, CheckInterval: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}
-	collector, err := prune.New(prune.Options{
-		Root: root, Registry: h.reg, Log: log, StaleAfter: staleAfter, SweepInterval: 1000 * time.Hour, Due: h.due,
-		Refreshed: watch.Expect,
+	h.collector, err = prune.New(prune.Options{
+		Registry: h.reg, Log: log, StaleAfter: staleAfter, SweepInterval: 1000 * time.Hour,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := watch.Run(ctx); err != nil {
-			b.Error(err)
-		}
-	})
-	running.Go(func() { collector.Run(ctx) })
+	ran := make(chan error, 1)
+	go func() { ran <- h.collector.Run(ctx, watch) }()
 	h.stop = sync.OnceFunc(func() {
 		cancel()
-		running.Wait()
-		collector.Close()
+		if err := <-ran; err != nil {
+			b.Error(err)
+		}
 	})
 	b.Cleanup(h.stop)
 	<-h.swept
@@ -221,7 +213,7 @@ func newHouse(b *testing.B, root string, staleAfter time.Duration) *house {
 
 // sweep makes one sweep and returns when it is over.
 func (h *house) sweep() {
-	h.due <- struct{}{}
+	h.collector.SweepNow()
 	<-h.swept
 }
 

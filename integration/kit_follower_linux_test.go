@@ -88,8 +88,8 @@ type standing struct {
 // those of real daemons, so a live pid in a pid file is the daemon's.
 func scan(t testing.TB, root string, lives func(pid int) bool) map[string]standing {
 	t.Helper()
-	fresh := registry.New()
-	noError(t, watcher.Scan(context.Background(), root, fresh))
+	fresh := registry.New(root)
+	noError(t, watcher.Scan(context.Background(), fresh))
 	found := make(map[string]standing)
 	for _, name := range fresh.Names() {
 		e, _ := fresh.Get(name)
@@ -167,8 +167,8 @@ func (f *follower) mustBeConsistent(t testing.TB) {
 // daemonDirs returns the names of the daemon dirs in root, whatever is in them.
 func daemonDirs(t testing.TB, root string) []string {
 	t.Helper()
-	fresh := registry.New()
-	noError(t, watcher.Scan(context.Background(), root, fresh))
+	fresh := registry.New(root)
+	noError(t, watcher.Scan(context.Background(), fresh))
 	names := fresh.Names()
 	return slices.DeleteFunc(slices.Sorted(slices.Values(names)), daemondir.Quarantined)
 }

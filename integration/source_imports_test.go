@@ -58,8 +58,11 @@ func TestDirectionOfImports(t *testing.T) {
 		"runtimegc/registry/daemondir": nil,
 		"runtimegc/registry":           {"runtimegc/registry/daemondir"},
 		"runtimegc/watcher":            {"runtimegc/registry", "runtimegc/registry/daemondir"},
-		"runtimegc/prune":              {"runtimegc/registry", "runtimegc/registry/daemondir"},
-		"runtimegc/cmd/runtimegc":      {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune", "runtimegc/cmd/runtimegc/metrics"},
+		"runtimegc/prune": {"runtimegc/registry", "runtimegc/registry/daemondir",
+			"runtimegc/prune/internal/proc", "runtimegc/prune/internal/fsys"},
+		"runtimegc/prune/internal/proc": {"runtimegc/registry/daemondir"},
+		"runtimegc/prune/internal/fsys": {"runtimegc/registry/daemondir"},
+		"runtimegc/cmd/runtimegc":       {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune", "runtimegc/cmd/runtimegc/metrics"},
 
 		"runtimegc/cmd/runtimegc/metrics": {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune"},
 	}
@@ -67,7 +70,7 @@ func TestDirectionOfImports(t *testing.T) {
 		"runtimegc/registry/daemondir/daemondirtest": "a test",
 
 		"github.com/fsnotify/fsnotify": "runtimegc/watcher",
-		"github.com/shirou/gopsutil/":  "runtimegc/prune",
+		"github.com/shirou/gopsutil/":  "runtimegc/prune/internal/proc",
 		"github.com/spf13/":            "runtimegc/cmd/runtimegc",
 		"github.com/BurntSushi/toml":   "runtimegc/cmd/runtimegc",
 		"github.com/coreos/go-systemd": "runtimegc/cmd/runtimegc",
@@ -109,12 +112,43 @@ func TestDirectionOfImports(t *testing.T) {
 			}
 			for _, path := range []string{"runtimegc/watcher", "runtimegc/prune"} {
 				for _, dep := range pkgs[path].Deps {
-					if strings.HasPrefix(dep, "runtimegc/") && !strings.HasPrefix(dep, "runtimegc/registry") {
+					if strings.HasPrefix(dep, "runtimegc/") && !strings.HasPrefix(dep, "runtimegc/registry") && !strings.HasPrefix(dep, path+"/internal/") {
 						t.Errorf("%s depends on %s", path, dep)
 					}
 				}
 			}
 		})
+	}
+}
+
+// What is different on each system is below prune/internal; what decides about daemon dirs
+// is the same everywhere, and makes no system call.
+func TestPruneHasNoHostCode(t *testing.T) {
+	t.Parallel()
+	needSources(t)
+	files, err := filepath.Glob(filepath.Join(module, "prune", "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"//go:build", `"syscall"`, `"golang.org/x/sys/`} {
+			if bytes.Contains(text, []byte(word)) {
+				t.Errorf("%s has %s", path, word)
+			}
+		}
+		name := strings.TrimSuffix(filepath.Base(path), ".go")
+		for _, system := range []string{"linux", "darwin", "windows", "freebsd", "unix"} {
+			if strings.HasSuffix(name, "_"+system) {
+				t.Errorf("%s is for one system", path)
+			}
+		}
 	}
 }
 

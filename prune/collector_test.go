@@ -2,12 +2,16 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // running is a bench whose collector runs.
@@ -15,22 +19,21 @@ func running(t *testing.T, opts Options) *bench {
 	t.Helper()
 	b := newBench(t, opts)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b.Run(ctx)
-	}()
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx, watcherByHand{b.reg}) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
 	})
 	return b
 }
 
 func (b *bench) wantEvents(event string, n int) []map[string]any {
 	b.t.Helper()
-	eventually(b.t, fmt.Sprintf("%d %s", n, event), func() bool { return len(b.log.events(event)) >= n })
-	lines := b.log.events(event)
+	daemondirtest.Eventually(b.t, fmt.Sprintf("%d %s", n, event), func() bool { return len(b.log.Events(event)) >= n })
+	lines := b.log.Events(event)
 	if len(lines) != n {
 		b.t.Fatalf("%d %s, want %d: %v", len(lines), event, n, lines)
 	}
@@ -39,8 +42,7 @@ func (b *bench) wantEvents(event string, n int) []map[string]any {
 
 // Birth, exit and the next birth are said when they happen, not at the next sweep.
 func TestLifeOfADaemon(t *testing.T) {
-	due := make(chan struct{}, 1)
-	b := running(t, Options{SweepInterval: time.Hour, Due: due})
+	b := running(t, Options{SweepInterval: time.Hour})
 	d, cmd := newLive(t, b.root, "a")
 	b.scan()
 	b.wantEvents("daemon.added", 1)
@@ -51,14 +53,11 @@ func TestLifeOfADaemon(t *testing.T) {
 
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	eventually(t, "the exit is said, on Linux without a sweep", func() bool {
+	daemondirtest.Eventually(t, "the exit is said, on Linux without a sweep", func() bool {
 		if portable {
-			select {
-			case due <- struct{}{}:
-			default:
-			}
+			b.w.SetSynced()
 		}
-		return len(b.log.events("daemon.exited")) > 0
+		return len(b.log.Events("daemon.exited")) > 0
 	})
 	exited := b.wantEvents("daemon.exited", 1)[0]
 	if want := float64(d.entry().LastSeen.MS + 3_600_000); exited["stale_at_unix_ms"] != want {
@@ -116,10 +115,10 @@ func TestRespawnIsNoExit(t *testing.T) {
 	newLive(t, b.root, "b") // handled after all of that
 	b.scan()
 	b.wantEvents("daemon.live", 2)
-	if lines := b.log.events("daemon.exited"); len(lines) > 0 {
+	if lines := b.log.Events("daemon.exited"); len(lines) > 0 {
 		t.Errorf("logged %v", lines)
 	}
-	if lines := b.log.events("sidecar.invalid"); len(lines) > 0 {
+	if lines := b.log.Events("sidecar.invalid"); len(lines) > 0 {
 		t.Errorf("logged %v", lines)
 	}
 }
@@ -137,8 +136,8 @@ func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 	b.scan()
 	b.wantEvents("sidecar.invalid", 2)
 	b.scan()
-	swept := len(b.log.events("sweep.done"))
-	eventually(t, "some sweeps", func() bool { return len(b.log.events("sweep.done")) > swept+3 })
+	swept := len(b.log.Events("sweep.done"))
+	daemondirtest.Eventually(t, "some sweeps", func() bool { return len(b.log.Events("sweep.done")) > swept+3 })
 	b.wantEvents("sidecar.invalid", 2)
 	// A directory without a sidecar is nobody's, and not worth a word.
 	if err := os.Mkdir(filepath.Join(b.root, "empty"), 0o755); err != nil {
@@ -150,14 +149,13 @@ func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 	b.wantEvents("daemon.added", 1)
 }
 
-// Sweeps come at the interval and whenever Due asks.
+// Sweeps come at the interval, and when the root has been read.
 func TestSweepsComeWhenDue(t *testing.T) {
-	due := make(chan struct{}, 1)
-	b := running(t, Options{SweepInterval: time.Hour, Due: due})
+	b := running(t, Options{SweepInterval: time.Hour})
 	d := newDead(t, b.root, "a", 2*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
-	due <- struct{}{}
+	b.w.SetSynced()
 	b.wantEvents("daemon.removed", 1)
 	if d.exists() {
 		t.Error("not removed")
@@ -184,7 +182,7 @@ func TestDryRun(t *testing.T) {
 	if !d.exists() || live.read(live.sidecar()) != before {
 		t.Error("something was changed")
 	}
-	if lines := b.log.events("daemon.removed"); len(lines) != 1 || lines[0]["dry_run"] != true {
+	if lines := b.log.Events("daemon.removed"); len(lines) != 1 || lines[0]["dry_run"] != true {
 		t.Errorf("logged %v", lines)
 	}
 }
@@ -222,7 +220,7 @@ func TestSweepEndsEarly(t *testing.T) {
 	}
 	b.scan()
 	ctx, cancel := context.WithCancel(t.Context())
-	stats := b.Sweep(ctx, func(Row) { cancel() })
+	stats := b.pass(ctx, func(Row) { cancel() })
 	left, _ := os.ReadDir(b.root)
 	if stats.Removed != 1 || len(left) != 9 {
 		t.Errorf("%+v, %d dirs left", stats, len(left))
@@ -231,9 +229,10 @@ func TestSweepEndsEarly(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for rule, opts := range map[string]Options{
-		"no root":            {},
-		"negative staleness": {Root: "x", StaleAfter: -1},
-		"negative interval":  {Root: "x", SweepInterval: -1},
+		"no registry":        {},
+		"no root":            {Registry: registry.New("")},
+		"negative staleness": {Registry: registry.New("x"), StaleAfter: -1},
+		"negative interval":  {Registry: registry.New("x"), SweepInterval: -1},
 	} {
 		if _, err := New(opts); err == nil {
 			t.Errorf("%s: no error", rule)
@@ -242,77 +241,60 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 // Times that are changed while it runs are those of the next sweep, and of the ticker.
-func TestSettingsChange(t *testing.T) {
-	settings := make(chan Settings)
-	b := running(t, Options{StaleAfter: 24 * time.Hour, SweepInterval: time.Hour, Settings: settings})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+// One that is not positive changes nothing: by the default of 6 h, a dir that was to be
+// kept for 24 h would go.
+func TestTimesChange(t *testing.T) {
+	b := running(t, Options{StaleAfter: 24 * time.Hour, SweepInterval: time.Hour})
+	set := func(staleAfter, interval time.Duration) {
+		t.Helper()
+		if err := b.SetTimes(Settings{staleAfter, interval}); err != nil {
+			t.Error(err)
+		}
+	}
+	d := newDead(t, b.root, "a", 8*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
-	settings <- Settings{StaleAfter: 24 * time.Hour, SweepInterval: 5 * time.Millisecond}
-	eventually(t, "two sweeps of the new interval", func() bool { return len(b.log.events("sweep.done")) >= 2 })
+	set(24*time.Hour, 5*time.Millisecond)
+	for _, bad := range []Settings{{}, {SweepInterval: time.Second}, {StaleAfter: time.Second}, {-1, -1}} {
+		if err := b.SetTimes(bad); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+	daemondirtest.Eventually(t, "two sweeps of the new interval", func() bool { return len(b.log.Events("sweep.done")) >= 2 })
 	if _, err := os.Stat(d.path()); err != nil {
 		t.Fatalf("removed by another staleness than the one in effect: %v", err)
 	}
-	settings <- Settings{StaleAfter: time.Hour, SweepInterval: 5 * time.Millisecond}
+	if got, want := b.Times(), (Settings{24 * time.Hour, 5 * time.Millisecond}); got != want {
+		t.Errorf("in effect are %+v, want %+v", got, want)
+	}
+	set(7*time.Hour, 5*time.Millisecond)
 	b.wantEvents("daemon.removed", 1)
-	// Nothing is the default, as in Options, and no panic of the ticker.
-	settings <- Settings{}
-	settings <- Settings{StaleAfter: -1, SweepInterval: -1}
-	newDead(t, b.root, "b", 2*time.Hour)
-	b.scan()
-	b.wantEvents("daemon.added", 2)
 }
 
-// A watchdog's ping is answered while nothing happens, and in the midst of a sweep; not
-// while the collector is stuck.
+// A watchdog's ping is answered while the loop turns, and not before or after.
 func TestPing(t *testing.T) {
-	ping, due := make(chan struct{}), make(chan struct{})
-	b := newBench(t, Options{SweepInterval: time.Hour, Ping: ping, Due: due})
-	newDead(t, b.root, "a", time.Minute)
-	b.scan()
+	b := newBench(t, Options{SweepInterval: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
-	ran := make(chan struct{})
-	go func() {
-		defer close(ran)
-		b.Run(ctx)
-	}()
+	ran := make(chan error, 1)
+	ping := func(patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return b.Ping(ctx)
+	}
+	if err := ping(20 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("before it runs: %v", err)
+	}
+	go func() { ran <- b.Run(ctx, watcherByHand{b.reg}) }()
 	for range 3 {
-		ping <- struct{}{}
-	}
-	due <- struct{}{}
-	ping <- struct{}{}
-	cancel()
-	<-ran
-
-	swept := make(chan struct{})
-	stuck, free := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(swept)
-		b.Sweep(t.Context(), func(Row) {
-			close(stuck)
-			<-free
-		})
-	}()
-	<-stuck
-	select {
-	case ping <- struct{}{}:
-		t.Error("answered while it was stuck")
-	case <-time.After(50 * time.Millisecond):
-	}
-	close(free)
-	<-swept
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		ping <- struct{}{}
-	}()
-	eventually(t, "a sweep answers a ping", func() bool {
-		b.Sweep(t.Context(), nil)
-		select {
-		case <-answered:
-			return true
-		default:
-			return false
+		if err := ping(20 * time.Second); err != nil {
+			t.Error(err)
 		}
-	})
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if err := ping(20 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after it ran: %v", err)
+	}
 }

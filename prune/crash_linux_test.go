@@ -15,6 +15,7 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // crashVar makes the test binary remove the dir "a" of the root it names, and be killed
@@ -124,7 +125,7 @@ func TestKilledAtRandom(t *testing.T) {
 		if kill%5 == 0 {
 			time.Sleep(time.Duration(kill%40) * time.Millisecond)
 		} else {
-			eventually(t, "it removes", func() bool { return count() < before })
+			daemondirtest.Eventually(t, "it removes", func() bool { return count() < before })
 			time.Sleep(time.Duration(kill%40) * 50 * time.Microsecond)
 		}
 		_ = cmd.Process.Kill()
@@ -156,18 +157,23 @@ func TestKilledAtRandom(t *testing.T) {
 // sweepForEver is what the killed process of TestKilledAtRandom does.
 func sweepForEver(root string) {
 	for {
-		reg := registry.New()
-		entries, _ := os.ReadDir(root)
-		for _, entry := range entries {
-			if e, err := daemondir.Read(root, entry.Name()); err == nil {
-				reg.Put(e)
-			}
-		}
-		c, err := New(Options{Root: root, Registry: reg, Log: zerolog.Nop(), StaleAfter: time.Hour})
+		reg := registry.New(root)
+		w, err := reg.Write()
 		if err != nil {
 			panic(err)
 		}
-		c.Sweep(context.Background(), nil)
-		c.Close()
+		entries, _ := os.ReadDir(root)
+		for _, entry := range entries {
+			if e, err := daemondir.Read(root, entry.Name()); err == nil {
+				w.Put(e, time.Time{})
+			}
+		}
+		c, err := New(Options{Registry: reg, Log: zerolog.Nop(), StaleAfter: time.Hour})
+		if err != nil {
+			panic(err)
+		}
+		if _, err := c.Sweep(context.Background(), nil); err != nil {
+			panic(err)
+		}
 	}
 }

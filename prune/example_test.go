@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -38,8 +37,8 @@ func demoRoot() string {
 }
 
 // A daemon of your own watches a root and collects it, in its own process and with its
-// own logger. The watcher writes the registry, the collector reads it, and both run
-// until the context is done.
+// own logger. The watcher writes the registry, the collector reads it, and one call runs
+// both until the context is done.
 func Example() {
 	root := demoRoot()
 	defer os.RemoveAll(root)
@@ -49,79 +48,60 @@ func Example() {
 		FieldsExclude: []string{"event", "dir", "age_ms", "bytes", "last_seen_unix_ms", "duration_ms", "unreadable_processes"},
 	}).Level(zerolog.InfoLevel)
 
-	reg := registry.New()
-	due := make(chan struct{}, 1) // sweep as soon as the root has been read
-	watch, err := watcher.New(watcher.Options{
-		Root: root, Registry: reg, Log: zerolog.Nop(),
-		Lock: prune.Lock, // one collector per root
-		Scanned: func() {
-			select {
-			case due <- struct{}{}:
-			default:
-			}
-		},
-	})
+	reg := registry.New(root)
+	watch, err := watcher.New(watcher.Options{Registry: reg})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	collector, err := prune.New(prune.Options{
-		Root: root, Registry: reg, Log: log.With().Str("component", "gc").Logger(),
-		StaleAfter: 30 * time.Minute, Protect: []string{"db-*"}, Due: due,
+		Registry: reg, Log: log.With().Str("component", "gc").Logger(),
+		StaleAfter: 30 * time.Minute, Protect: []string{"db-*"},
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer collector.Close()
-
 	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	var running sync.WaitGroup
-	running.Go(func() {
-		defer stop() // a collector without a watcher would go by what it once was told
-		if err := watch.Run(ctx); err != nil {
-			fmt.Println(err)
-		}
-	})
-	running.Go(func() { collector.Run(ctx) })
+	ended := make(chan error, 1)
+	go func() { ended <- collector.Run(ctx, watch) }()
 
-	for { // what your daemon is there for
-		if _, err := os.Stat(filepath.Join(root, "old")); os.IsNotExist(err) || ctx.Err() != nil {
-			break
-		}
+	for collector.Totals().Sweeps == 0 { // what your daemon is there for
 		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
-	running.Wait()
-	fmt.Println(collector.Totals().Removed, "removed,", reg.Len() > 0)
+	fmt.Println(<-ended, collector.Totals().Removed, "removed")
 	// Unordered output:
 	// INF daemon dir found component=gc daemon=old
 	// INF daemon dir found component=gc daemon=new
 	// INF daemon dir removed component=gc daemon=old files=2 reason=no_pid
 	// INF sweep done alive=0 checked=2 component=gc dead=2 failed=0 invalid=0 kept=1 refreshed=0 removed=1 unknown=0
-	// 1 removed, true
+	// <nil> 1 removed
 }
 
 // One pass, without a watch: what `runtimegc prune` does.
 func ExampleCollector_Sweep() {
 	root := demoRoot()
 	defer os.RemoveAll(root)
-	reg := registry.New()
-	if err := watcher.Scan(context.Background(), root, reg); err != nil {
+	reg := registry.New(root)
+	if err := watcher.Scan(context.Background(), reg); err != nil {
 		fmt.Println(err)
 		return
 	}
-	collector, err := prune.New(prune.Options{Root: root, Registry: reg, StaleAfter: 30 * time.Minute})
+	collector, err := prune.New(prune.Options{Registry: reg, StaleAfter: 30 * time.Minute})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer collector.Close()
-	stats := collector.Sweep(context.Background(), func(row prune.Row) {
+	result, err := collector.Sweep(context.Background(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, row := range result.Rows {
 		fmt.Println(row.Name, row.State, row.Decision, row.Reason)
-	})
-	fmt.Println(stats.Removed, "of", stats.Checked, "removed")
+	}
+	fmt.Println(result.Removed, "of", result.Checked, "removed")
 	// Unordered output:
 	// old dead remove no_pid
 	// new dead keep not_stale
@@ -132,19 +112,18 @@ func ExampleCollector_Sweep() {
 func ExampleCollector_Explain() {
 	root := demoRoot()
 	defer os.RemoveAll(root)
-	reg := registry.New()
-	if err := watcher.ScanDir(context.Background(), root, "old", reg); err != nil {
+	reg := registry.New(root)
+	if err := watcher.ScanDir(context.Background(), reg, "old"); err != nil {
 		fmt.Println(err)
 		return
 	}
 	collector, err := prune.New(prune.Options{
-		Root: root, Registry: reg, StaleAfter: 30 * time.Minute, Protect: []string{"o*"},
+		Registry: reg, StaleAfter: 30 * time.Minute, Protect: []string{"o*"},
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer collector.Close()
 	x, known := collector.Explain("old")
 	if !known {
 		fmt.Println("no such daemon")
@@ -153,12 +132,12 @@ func ExampleCollector_Explain() {
 	fmt.Printf("%s is %s; decision: %s, because %s\n", x.Name, x.State, x.Decision, x.Reason.Words())
 	for _, check := range x.Checks {
 		if check.Reason != "" { // it settles something
-			fmt.Printf("%s: %s, %s\n", check.Question, check.Answer, check.Details)
+			fmt.Printf("%s: %s, %s\n", check.Check, check.Outcome, check.Details)
 		}
 	}
 	// Output:
 	// old is dead; decision: keep, because its name is protected
-	// pid_file: dead, it has no pid file that holds a pid
+	// pid_file: dead, its pid file is missing or holds no pid
 	// protected: keep, pattern "o*" matches its name
 }
 
@@ -174,18 +153,19 @@ func Example_slog() {
 	log := slog.New(zerolog.NewSlogHandler(backend))
 
 	log.Info("collecting", "tool", "mine")
-	reg := registry.New()
-	if err := watcher.ScanDir(context.Background(), root, "old", reg); err != nil {
+	reg := registry.New(root)
+	if err := watcher.ScanDir(context.Background(), reg, "old"); err != nil {
 		log.Error("reading the root", "error", err)
 		return
 	}
-	collector, err := prune.New(prune.Options{Root: root, Registry: reg, Log: backend, StaleAfter: 30 * time.Minute})
+	collector, err := prune.New(prune.Options{Registry: reg, Log: backend, StaleAfter: 30 * time.Minute})
 	if err != nil {
 		log.Error("making a collector", "error", err)
 		return
 	}
-	defer collector.Close()
-	collector.Sweep(context.Background(), nil)
+	if _, err := collector.Sweep(context.Background(), nil); err != nil {
+		log.Error("sweeping", "error", err)
+	}
 	// Output:
 	// INF collecting tool=mine
 	// INF daemon dir found daemon=old

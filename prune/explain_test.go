@@ -3,9 +3,6 @@ package prune
 import (
 	"encoding/json"
 	"errors"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
 
@@ -27,23 +25,24 @@ func TestExplainedLivenessIsTheJudges(t *testing.T) {
 	for i := range 1 << 6 {
 		bit := func(n int) bool { return bools[i>>n&1] }
 		for _, start := range []daemondir.Timestamp{{}, daemondir.At(spawned), daemondir.At(spawned + 9999), daemondir.At(1000)} {
-			for _, exe := range []whereabouts{exeUnknown, exeInside, exeElsewhere} {
+			for _, exe := range []proc.Whereabouts{proc.ExeUnknown, proc.ExeInside, proc.ExeElsewhere} {
 				for _, spawnedAt := range []daemondir.Timestamp{{}, daemondir.At(spawned)} {
 					f := facts{noPID: bit(0), exists: bit(1), zombie: bit(2), thread: bit(3), stepped: bit(4), start: start, exe: exe}
 					if bit(5) {
 						f.err = errors.New("not to be asked")
 					}
-					l := classify(f, spawnedAt, now)
-					var settled []Check
-					for _, c := range explainLiveness(newEvidence(f, spawnedAt, now), daemondir.PID{N: 7, Known: true}) {
-						if c.Answer != Passed && c.Answer != Skipped {
+					ev := f.evidence(spawnedAt, now)
+					l := ev.classify()
+					var settled []CheckResult
+					for _, c := range ev.explain(daemondir.PID{N: 7, Known: true}) {
+						if c.Outcome != Passed && c.Outcome != Skipped {
 							settled = append(settled, c)
 						}
 					}
-					if len(settled) != 1 || settled[0].Answer != Answer(l.State) || settled[0].Reason != l.Reason {
+					if len(settled) != 1 || settled[0].Outcome != Outcome(l.State) || settled[0].Reason != l.Reason {
 						t.Fatalf("%+v: classified as %s because %s, explained as %+v", f, l.State, l.Reason, settled)
 					}
-					seen[string(settled[0].Question)+" "+string(l.State)] = true
+					seen[string(settled[0].Check)+" "+string(l.State)] = true
 				}
 			}
 		}
@@ -58,12 +57,12 @@ func TestExplainedLivenessIsTheJudges(t *testing.T) {
 
 // answers are the answers of an explanation by question; reasons, where there is one,
 // behind a colon.
-func answers(x Explanation) map[Question]string {
-	found := make(map[Question]string)
+func answers(x Explanation) map[Check]string {
+	found := make(map[Check]string)
 	for _, c := range x.Checks {
-		found[c.Question] = string(c.Answer)
+		found[c.Check] = string(c.Outcome)
 		if c.Reason != "" {
-			found[c.Question] += ":" + string(c.Reason)
+			found[c.Check] += ":" + string(c.Reason)
 		}
 	}
 	return found
@@ -82,21 +81,21 @@ func TestExplain(t *testing.T) {
 	newDir(t, b.root, "broken", "{", "")
 	_, rows := b.sweep()
 
-	order := []Question{AskSidecar, AskPIDFile, AskProcess, AskZombie, AskThread, AskStart, AskProgram,
-		AskProtected, AskLastSeen, AskShape, AskMounts, AskLock, AskUsers, AskLastLook}
+	order := []Check{CheckSidecar, CheckPIDFile, CheckProcess, CheckZombie, CheckThread, CheckStart, CheckProgram,
+		CheckProtected, CheckLastSeen, CheckShape, CheckMounts, CheckLock, CheckUsers, CheckLastLook}
 	for _, row := range []struct {
 		name string
-		want map[Question]string
+		want map[Check]string
 	}{
-		{"live", map[Question]string{AskProcess: "passed", AskStart: "alive:running", AskProgram: "skipped",
-			AskLastSeen: "keep:not_stale", AskLastLook: "skipped"}},
-		{"due", map[Question]string{AskProcess: "dead:exited", AskStart: "skipped", AskProtected: "passed", AskLastSeen: "passed",
-			AskShape: "passed", AskMounts: "passed", AskUsers: "passed", AskLastLook: "passed"}},
-		{"recent", map[Question]string{AskProcess: "dead:exited", AskLastSeen: "keep:not_stale", AskLastLook: "skipped"}},
-		{"keep-1", map[Question]string{AskProtected: "keep:protected", AskLastSeen: "passed"}},
-		{"no-pid", map[Question]string{AskPIDFile: "dead:no_pid", AskProcess: "skipped"}},
-		{"no-timestamp", map[Question]string{AskLastSeen: "keep:no_timestamp"}},
-		{"broken", map[Question]string{AskSidecar: "invalid:sidecar_not_json", AskLastSeen: "skipped"}},
+		{"live", map[Check]string{CheckProcess: "passed", CheckStart: "alive:running", CheckProgram: "skipped",
+			CheckLastSeen: "keep:not_stale", CheckLastLook: "skipped"}},
+		{"due", map[Check]string{CheckProcess: "dead:exited", CheckStart: "skipped", CheckProtected: "passed", CheckLastSeen: "passed",
+			CheckShape: "passed", CheckMounts: "passed", CheckUsers: "passed", CheckLastLook: "passed"}},
+		{"recent", map[Check]string{CheckProcess: "dead:exited", CheckLastSeen: "keep:not_stale", CheckLastLook: "skipped"}},
+		{"keep-1", map[Check]string{CheckProtected: "keep:protected", CheckLastSeen: "passed"}},
+		{"no-pid", map[Check]string{CheckPIDFile: "dead:no_pid", CheckProcess: "skipped"}},
+		{"no-timestamp", map[Check]string{CheckLastSeen: "keep:no_timestamp"}},
+		{"broken", map[Check]string{CheckSidecar: "invalid:sidecar_not_json", CheckLastSeen: "skipped"}},
 	} {
 		x, ok := b.Explain(row.name)
 		if !ok {
@@ -109,11 +108,11 @@ func TestExplain(t *testing.T) {
 				t.Errorf("%s: %s is %s, want %s", row.name, q, got[q], want)
 			}
 		}
-		var asked []Question
+		var asked []Check
 		for _, c := range x.Checks {
-			asked = append(asked, c.Question)
-			if c.Details == "" && c.Answer != Skipped {
-				t.Errorf("%s: %s is %s without details", row.name, c.Question, c.Answer)
+			asked = append(asked, c.Check)
+			if c.Details == "" && c.Outcome != Skipped {
+				t.Errorf("%s: %s is %s without details", row.name, c.Check, c.Outcome)
 			}
 		}
 		if row.name != "broken" && !reflect.DeepEqual(asked, order) {
@@ -149,57 +148,19 @@ func TestExplainWhatHasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	x, _ := b.Explain("a")
-	if got := answers(x); got[AskShape] != "keep:gone" || got[AskLock] != "skipped" || x.Decision != Keep || x.Reason != Gone {
+	if got := answers(x); got[CheckShape] != "keep:gone" || got[CheckLock] != "skipped" || x.Decision != Keep || x.Reason != Gone {
 		t.Errorf("a dir that is gone: %s because %s, %v", x.Decision, x.Reason, got)
 	}
 	newDead(t, b.root, "a", 2*time.Hour)
 	x, _ = b.Explain("a")
-	if got := answers(x); got[AskShape] != "keep:changed" || x.Reason != Changed {
+	if got := answers(x); got[CheckShape] != "keep:changed" || x.Reason != Changed {
 		t.Errorf("a dir that was replaced: %s because %s, %v", x.Decision, x.Reason, got)
 	}
 	if err := os.RemoveAll(b.root); err != nil {
 		t.Fatal(err)
 	}
 	x, _ = b.Explain("a")
-	if got := answers(x); got[AskShape] != "untold" || x.Decision != Keep {
+	if got := answers(x); got[CheckShape] != "untold" || x.Decision != Keep {
 		t.Errorf("a root that is gone: %s because %s, %v", x.Decision, x.Reason, got)
-	}
-}
-
-// Every reason that there is has words, and they are nobody else's.
-func TestEveryReasonHasWords(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "policy.go", nil, 0)
-	if os.IsNotExist(err) {
-		t.Skip("the sources are not here")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var reasons []Reason
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Reason" {
-				text, _ := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-				reasons = append(reasons, Reason(text))
-			}
-		}
-		return true
-	})
-	for p := daemondir.ProblemPermission; p <= daemondir.ProblemIO; p++ {
-		reasons = append(reasons, Reason(p.String()))
-	}
-	if len(reasons) < 25 {
-		t.Fatalf("found only %q", reasons)
-	}
-	owner := make(map[string]Reason)
-	for _, r := range reasons {
-		w := r.Words()
-		if w == string(r) {
-			t.Errorf("%s has no words", r)
-		}
-		if other, taken := owner[w]; taken && other != r {
-			t.Errorf("%s and %s are both %q", r, other, w)
-		}
-		owner[w] = r
 	}
 }

@@ -5,12 +5,13 @@ package prune
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"runtimegc/prune/internal/fsys"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func TestForeseeLockAndUser(t *testing.T) {
 		_ = cmd.Wait()
 	}()
 	b.scan()
-	for _, row := range b.List() {
+	for _, row := range b.Plan(t.Context()).Rows {
 		want := map[string]Row{
 			"locked": {Decision: Keep, Reason: Locked},
 			"used":   {Decision: Keep, Reason: InUse},
@@ -53,7 +54,7 @@ func TestForeseeLockAndUser(t *testing.T) {
 		x, _ := b.Explain(name)
 		said := false
 		for _, c := range x.Checks {
-			said = said || c.Answer == Kept && strings.Contains(c.Details, "pid "+strconv.Itoa(who)+" ")
+			said = said || c.Outcome == Kept && strings.Contains(c.Details, "pid "+strconv.Itoa(who)+" ")
 		}
 		if !said {
 			t.Errorf("%s: it is not said that pid %d keeps it: %+v", name, who, x.Checks)
@@ -83,7 +84,7 @@ func TestForeseeingTakesNoLock(t *testing.T) {
 			default:
 			}
 			tries++
-			if flock(int(dir.Fd())) != nil {
+			if fsys.Flock(int(dir.Fd())) != nil {
 				refused++
 				continue
 			}
@@ -98,45 +99,12 @@ func TestForeseeingTakesNoLock(t *testing.T) {
 			break
 		}
 	}
-	b.List()
+	b.Plan(t.Context())
 	b.Explain("a")
 	close(stop)
 	locking.Wait()
 	if tries == 0 || refused > 0 {
 		t.Errorf("%d of %d locks were refused", refused, tries)
-	}
-}
-
-// The table of locks is read for the file system at hand, whatever holds the lock.
-func TestFlocks(t *testing.T) {
-	root := t.TempDir()
-	dir := filepath.Join(root, "a")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		t.Fatal(err)
-	}
-	for _, how := range []int{unix.LOCK_SH, unix.LOCK_EX} {
-		if err := unix.Flock(int(f.Fd()), how); err != nil {
-			t.Fatal(err)
-		}
-		locks, err := flocks(f)
-		if err != nil || locks[st.Ino] != strconv.Itoa(os.Getpid()) {
-			t.Errorf("lock %d: %q, %v; want pid %d", how, locks[st.Ino], err, os.Getpid())
-		}
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_UN); err != nil {
-		t.Fatal(err)
-	}
-	if locks, err := flocks(f); err != nil || locks[st.Ino] != "" {
-		t.Errorf("unlocked: %q, %v", locks[st.Ino], err)
 	}
 }
 
@@ -150,8 +118,8 @@ func TestForeseeWithoutTable(t *testing.T) {
 		t.Errorf("kept because %s", r.kept)
 	}
 	for _, c := range m.explain(d.entry(), true) {
-		if want := c.Question == AskLock; (c.Answer == Untold) != want {
-			t.Errorf("%s is %s", c.Question, c.Answer)
+		if want := c.Check == CheckLock; (c.Outcome == Undetermined) != want {
+			t.Errorf("%s is %s", c.Check, c.Outcome)
 		}
 	}
 }

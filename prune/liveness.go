@@ -1,21 +1,17 @@
 package prune
 
-// Is the process that a pid file names the daemon's, and does it live? The only user
-// of gopsutil, but for the table of who uses which dir (inuse.go).
+// Is the process that a pid file names the daemon's, and does it live? What the system
+// tells is package proc's; what follows from it is here.
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
-	"runtimegc/registry/daemondir"
+	"runtimegc/prune/internal/proc"
 
-	"github.com/shirou/gopsutil/v3/process"
+	"runtimegc/registry/daemondir"
 )
 
 const (
@@ -29,46 +25,25 @@ const (
 	earliestStart = 946_684_800_000
 )
 
-// facts are what the system tells of a pid.
-type facts struct {
-	noPID   bool // there is no pid to ask about, and nothing else is known
-	exists  bool
-	zombie  bool
-	thread  bool  // the pid is a thread's, not a process's
-	err     error // why exists, zombie or thread could not be told
-	start   daemondir.Timestamp
-	exe     whereabouts
-	problem error // why start or exe is not known
-	settled bool  // start settles it: exe and stepped were not asked for
-	stepped bool  // the wall clock was set, so start need not match
-}
-
-// whereabouts is where a process's executable lies.
-type whereabouts uint8
-
-const (
-	exeUnknown whereabouts = iota
-	exeInside              // in the daemon dir: it is the trampoline
-	exeElsewhere
-)
-
-// evidence is what a liveness is judged by.
+// evidence is what liveness is judged by.
 type evidence struct {
-	facts
-	spawnedAt daemondir.Timestamp
-	startedAt daemondir.Timestamp // start, if it is plausible at that time
+	proc.Facts
+	noPID     bool                // there is no pid to ask about, and nothing else is known
+	stepped   bool                // the wall clock was set, so the start need not match
+	spawnedAt daemondir.Timestamp // of the sidecar
+	startedAt daemondir.Timestamp // Start, if it is plausible
 }
 
-func newEvidence(f facts, spawnedAt daemondir.Timestamp, now time.Time) evidence {
-	e := evidence{facts: f, spawnedAt: spawnedAt}
-	if f.start.Known && f.start.MS >= earliestStart && f.start.MS <= unixMS(now.Add(startTolerance)) {
-		e.startedAt = f.start
+func newEvidence(f proc.Facts, spawnedAt daemondir.Timestamp, now time.Time) evidence {
+	e := evidence{Facts: f, spawnedAt: spawnedAt}
+	if f.Start.Known && f.Start.MS >= earliestStart && f.Start.MS <= unixMS(now.Add(startTolerance)) {
+		e.startedAt = f.Start
 	}
 	return e
 }
 
-// questions are asked of the evidence one after the other, until an answer settles
-// whether the daemon lives:
+// livenessChecks are made one after the other, until one determines whether the daemon
+// lives:
 //
 //	alive    exists, no zombie, no thread, and: start within 5 s of spawned_at, or no
 //	         spawned_at, or its exe lies inside the daemon dir
@@ -77,60 +52,59 @@ func newEvidence(f facts, spawnedAt daemondir.Timestamp, now time.Time) evidence
 //	         not set, and the exe lies elsewhere
 //	unknown  all else
 //
-// The words of an answer are in explain.go.
-var questions = [...]struct {
-	check Question
-	ask   func(*evidence) (State, Reason) // no state: the next one is asked
+// The words of their outcomes are in explain.go.
+var livenessChecks = [...]struct {
+	check  Check
+	decide func(*evidence) (State, Reason) // no state: the next one decides
 }{
-	{AskPIDFile, func(e *evidence) (State, Reason) {
+	{CheckPIDFile, func(e *evidence) (State, Reason) {
 		if e.noPID {
 			return Dead, NoPID
 		}
 		return "", ""
 	}},
-	{AskProcess, func(e *evidence) (State, Reason) {
+	{CheckProcess, func(e *evidence) (State, Reason) {
 		switch {
-		case e.err != nil:
+		case e.Err != nil:
 			return Unknown, UnknownLiveness
-		case !e.exists:
+		case !e.Exists:
 			return Dead, Exited
 		}
 		return "", ""
 	}},
-	{AskZombie, func(e *evidence) (State, Reason) {
-		if e.zombie {
+	{CheckZombie, func(e *evidence) (State, Reason) {
+		if e.Zombie {
 			return Dead, Zombie
 		}
 		return "", ""
 	}},
-	{AskThread, func(e *evidence) (State, Reason) {
-		if e.thread {
+	{CheckThread, func(e *evidence) (State, Reason) {
+		if e.Thread {
 			return Dead, PIDReused
 		}
 		return "", ""
 	}},
-	{AskStart, func(e *evidence) (State, Reason) {
+	{CheckStart, func(e *evidence) (State, Reason) {
 		if e.startMatches() {
 			return Alive, Running
 		}
 		return "", ""
 	}},
-	{AskProgram, func(e *evidence) (State, Reason) {
+	{CheckProgram, func(e *evidence) (State, Reason) {
 		switch {
-		case e.exe == exeInside:
+		case e.Exe == proc.ExeInside:
 			return Alive, Running
-		case e.startedAt.Known && e.exe == exeElsewhere && !e.stepped:
+		case e.startedAt.Known && e.Exe == proc.ExeElsewhere && !e.stepped:
 			return Dead, PIDReused
 		}
 		return Unknown, UnknownLiveness
 	}},
 }
 
-// classify turns facts into a liveness. It is pure; now bounds a plausible start.
-func classify(f facts, spawnedAt daemondir.Timestamp, now time.Time) Liveness {
-	e := newEvidence(f, spawnedAt, now)
-	for _, q := range questions {
-		switch state, reason := q.ask(&e); state {
+// classify turns evidence into a liveness. It is pure.
+func (e *evidence) classify() Liveness {
+	for _, c := range livenessChecks {
+		switch state, reason := c.decide(e); state {
 		case "":
 		case Dead:
 			return Liveness{State: Dead, Reason: reason}
@@ -146,12 +120,12 @@ func classify(f facts, spawnedAt daemondir.Timestamp, now time.Time) Liveness {
 // doubt says what keeps a liveness from being known.
 func (e *evidence) doubt() error {
 	switch {
-	case e.err != nil:
-		return e.err
-	case !e.startedAt.Known && e.start.Known:
-		return fmt.Errorf("implausible start time %d ms after the epoch", e.start.MS)
-	case e.problem != nil:
-		return e.problem
+	case e.Err != nil:
+		return e.Err
+	case !e.startedAt.Known && e.Start.Known:
+		return fmt.Errorf("implausible start time %d ms after the epoch", e.Start.MS)
+	case e.Problem != nil:
+		return e.Problem
 	case e.stepped:
 		return errors.New("start time does not match, but the clock was set")
 	}
@@ -167,88 +141,61 @@ func near(a, b daemondir.Timestamp) bool {
 	return max(a.MS, b.MS)-min(a.MS, b.MS) <= uint64(startTolerance.Milliseconds())
 }
 
-// A held process is one that a probe found. On Linux it holds a pidfd, if one could be
-// had: a pidfd never refers to another process, so what was verified once stays true
-// until it says that the process has exited.
-type held struct {
+// A process is a daemon's as a probe found it. A live one has a handle, if one could be
+// had: then what was verified once stays true until the handle says that it has exited.
+type process struct {
 	Liveness
-	pid daemondir.PID
-	fd  int // pidfd, or -1
+	pid    daemondir.PID
+	handle proc.Handle
 }
 
-var nobody = held{fd: -1}
+var noProcess = process{handle: proc.NoHandle}
 
-// A prober asks the system about processes.
+// exited returns the liveness of a process that has exited by its handle's word.
+func (p *process) exited() (Liveness, bool) {
+	switch exited, zombie := p.handle.Exited(); {
+	case !exited:
+		return Liveness{}, false
+	case zombie:
+		return Liveness{State: Dead, Reason: Zombie}, true
+	}
+	return Liveness{State: Dead, Reason: Exited}, true
+}
+
+func (p *process) close() {
+	p.handle.Close()
+	p.handle = proc.NoHandle
+}
+
+// A prober asks the system about daemons' processes. Any goroutine may.
 type prober struct {
 	now   func() time.Time
-	clock clock
+	clock proc.Clock
 }
 
 // probe finds out whether pid is the live process of the daemon dir e, at path dir.
-func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) held {
-	f, fd := p.gather(e, pid, dir, func(start daemondir.Timestamp) bool {
-		evidence := newEvidence(facts{start: start}, e.SpawnedAt, p.now())
-		return evidence.startMatches()
+func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) process {
+	ev, handle := p.gather(e, pid, dir, func(start daemondir.Timestamp) bool {
+		ev := newEvidence(proc.Facts{Start: start}, e.SpawnedAt, p.now())
+		return ev.startMatches()
 	})
-	h := held{Liveness: classify(f, e.SpawnedAt, p.now()), pid: pid, fd: fd}
-	if h.State != Alive {
-		h.release()
+	found := process{Liveness: ev.classify(), pid: pid, handle: handle}
+	if found.State != Alive {
+		found.close()
 	}
-	return h
+	return found
 }
 
-// gather collects the facts for probe, and a pidfd, or -1. What settles says of the start
-// may make the rest unnecessary; nil: all is asked.
-func (p prober) gather(e daemondir.Entry, pid daemondir.PID, dir string, settles func(daemondir.Timestamp) bool) (facts, int) {
-	switch {
-	case !pid.Known:
-		return facts{noPID: true}, -1
-	case pid.N == 0 || pid.N > math.MaxInt32:
-		return facts{}, -1 // nobody's
+// gather collects the evidence for probe, and a handle. What settles says of the start may
+// make the rest unnecessary; nil: all is asked.
+func (p prober) gather(e daemondir.Entry, pid daemondir.PID, dir string, settles func(daemondir.Timestamp) bool) (evidence, proc.Handle) {
+	var f proc.Facts
+	handle := proc.NoHandle
+	if pid.Known && pid.N > 0 && pid.N <= math.MaxInt32 { // any other number is nobody's
+		f, handle = proc.Inspect(pid.N, proc.Query{Dir: dir, ID: e.Dir, Settles: settles})
 	}
-	f, fd := inspect(pid.N, settles, func(exe string) whereabouts { return locate(exe, dir, e.Dir) })
-	f.stepped = f.exists && !f.settled && p.clock.stepped()
-	return f, fd
-}
-
-// describe fills in start and, unless that settles it, exe of the process pid.
-func (f *facts) describe(pid uint32, settles func(daemondir.Timestamp) bool, locate func(exe string) whereabouts) {
-	// Not process.NewProcess: it asks for existence by os.FindProcess, which leaves a pidfd
-	// open until the next garbage collection, and swallows the error of CreateTime.
-	p := &process.Process{Pid: int32(pid)}
-	start, startErr := startOf(p)
-	if startErr == nil && start >= 0 {
-		f.start = daemondir.At(uint64(start))
-	}
-	if f.settled = settles != nil && settles(f.start); f.settled {
-		f.problem = startErr
-		return
-	}
-	exe, exeErr := p.Exe()
-	switch {
-	case exeErr == nil:
-		f.exe = locate(exe)
-	case startErr == nil && errors.Is(exeErr, fs.ErrNotExist):
-		// Its /proc is there, but there is no link: a kernel thread runs no executable
-		// (proc_pid_exe(5)). After a reboot those have the pids that early daemons had.
-		f.exe = exeElsewhere
-	}
-	f.problem = errors.Join(startErr, exeErr)
-}
-
-// locate says where exe lies with respect to the daemon dir dir, whose identity is id.
-// The kernel shows an executable whose link is gone as "<path> (deleted)"; its
-// directory is still to be read off.
-func locate(exe, dir string, id daemondir.FileID) whereabouts {
-	if strings.HasPrefix(exe, dir+string(filepath.Separator)) {
-		return exeInside
-	}
-	info, err := os.Stat(filepath.Dir(exe))
-	switch {
-	case err != nil:
-		return exeUnknown // another mount namespace's path, for instance
-	case id != (daemondir.FileID{}) && daemondir.Identify(info) == id:
-		return exeInside
-	}
-	return exeElsewhere
+	ev := newEvidence(f, e.SpawnedAt, p.now())
+	ev.noPID = !pid.Known
+	ev.stepped = f.Exists && !f.Settled && p.clock.Stepped()
+	return ev, handle
 }

@@ -8,15 +8,18 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"runtimegc/prune/internal/proc"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
-var testProber = prober{now: time.Now, clock: newClock(wallOffset)}
+var testProber = prober{now: time.Now, clock: proc.NewClock()}
 
 // probeDir probes a dir as the collector does.
 func probeDir(d daemonDir) Liveness {
 	e := d.entry()
 	h := testProber.probe(e, e.PID, d.path())
-	defer h.release()
+	defer h.close()
 	return h.Liveness
 }
 
@@ -45,7 +48,7 @@ func TestProbeLiveDaemon(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the killed daemon is a zombie", func() bool { return probeDir(d).Reason == Zombie })
+	daemondirtest.Eventually(t, "the killed daemon is a zombie", func() bool { return probeDir(d).Reason == Zombie })
 	_ = cmd.Wait()
 	wantLiveness(t, d, Dead, Exited)
 }
@@ -62,12 +65,12 @@ func TestProbePIDReused(t *testing.T) {
 // After a step of the wall clock a start that does not match proves nothing.
 func TestProbeAfterClockStep(t *testing.T) {
 	var ahead time.Duration
-	p := prober{now: time.Now, clock: newClock(func() (time.Duration, bool) { return ahead, true })}
+	p := prober{now: time.Now, clock: proc.NewClockOf(func() (time.Duration, bool) { return ahead, true })}
 	d := newDir(t, t.TempDir(), "stepped", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
 	e := d.entry()
 	ask := func() State {
 		h := p.probe(e, e.PID, d.path())
-		defer h.release()
+		defer h.close()
 		return h.State
 	}
 	for _, row := range []struct {
@@ -124,8 +127,6 @@ func TestProbesLeakNothing(t *testing.T) {
 	}
 }
 
-// A pid that kill(2) does not know but the machine whose /proc we were told to look at
-// does: a collector in a container, with the host's daemons.
 // Another user's process, as an ordinary user: its exe may not be read.
 func TestProbeOfAnotherUser(t *testing.T) {
 	if os.Geteuid() == 0 {

@@ -1,15 +1,13 @@
 package prune
 
 import (
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // trampolineVar makes the test binary be a daemon: it waits to be killed.
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // deadPID is above every Linux system's largest pid (2^22, proc_sys_kernel(5)).
-const deadPID = 1<<31 - 2
+const deadPID = daemondirtest.DeadPID
 
 // daemonDir is a daemon dir on disk, made by hand.
 type daemonDir struct {
@@ -152,33 +151,41 @@ func refresh(root string, e daemondir.Entry, ms uint64) (wrote bool, err error) 
 	return fresh != e, err
 }
 
-// bench is a collector over a root of its own, whose registry is filled by hand.
+// bench is a collector over a root of its own, whose registry is filled by hand, and an
+// observer that keeps what it knows from one sweep to the next, as in Run.
 type bench struct {
-	*Collector
-	t    *testing.T
-	root string
-	reg  *registry.Registry
-	log  *logLines
+	*observer
+	t      *testing.T
+	root   string
+	w      *registry.Writer
+	log    *daemondirtest.Log
+	locked bool
 }
 
-func newBench(t *testing.T, opts Options) *bench {
+func newBench(t *testing.T, opts Options) *bench { return newBenchIn(t, t.TempDir(), opts) }
+
+func newBenchIn(t *testing.T, root string, opts Options) *bench {
 	t.Helper()
-	b := &bench{t: t, root: opts.Root, reg: registry.New(), log: &logLines{}}
-	if b.root == "" {
-		b.root = t.TempDir()
-	}
-	opts.Root, opts.Registry, opts.Log = b.root, b.reg, zerolog.New(b.log)
+	b := &bench{t: t, root: root, log: new(daemondirtest.Log)}
+	opts.Registry, opts.Log = registry.New(root), zerolog.New(b.log)
 	if opts.StaleAfter == 0 {
 		opts.StaleAfter = time.Hour
+	}
+	var err error
+	if b.w, err = opts.Registry.Write(); err != nil {
+		t.Fatal(err)
 	}
 	c, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
-	b.Collector = c
+	b.observer = c.newObserver()
+	t.Cleanup(func() { _ = b.observer.close() })
 	return b
 }
+
+// put stores an entry of a scan.
+func (b *bench) put(e daemondir.Entry) { b.w.Put(e, time.Time{}) }
 
 // scan does the watcher's work once.
 func (b *bench) scan() {
@@ -190,13 +197,13 @@ func (b *bench) scan() {
 	seen := make(map[string]bool)
 	for _, entry := range onDisk {
 		if e, err := daemondir.Read(b.root, entry.Name()); err == nil {
-			b.reg.Put(e)
+			b.put(e)
 			seen[e.Name] = true
 		}
 	}
 	for _, name := range b.reg.Names() {
 		if !seen[name] {
-			b.reg.Delete(name)
+			b.w.Delete(name)
 		}
 	}
 }
@@ -206,42 +213,34 @@ func (b *bench) sweep() (Stats, map[string]Row) {
 	b.t.Helper()
 	b.scan()
 	rows := make(map[string]Row)
-	stats := b.Sweep(b.t.Context(), func(r Row) { rows[r.Name] = r })
-	return stats, rows
+	return b.pass(b.t.Context(), func(r Row) { rows[r.Name] = r }), rows
 }
 
-// logLines collects JSON log lines.
-type logLines struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-// events returns the lines of one event, oldest first.
-func (l *logLines) events(event string) []map[string]any {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var found []map[string]any
-	for _, line := range bytes.Split(l.buf.Bytes(), []byte("\n")) {
-		var fields map[string]any
-		if json.Unmarshal(line, &fields) == nil && fields["event"] == event {
-			found = append(found, fields)
+// pass is a sweep that keeps what it knows, under the lock.
+func (b *bench) pass(ctx context.Context, visit func(Row)) Stats {
+	b.t.Helper()
+	if !b.locked && !b.dryRun {
+		release, err := b.Lock()
+		if err != nil {
+			b.t.Fatal(err)
 		}
+		b.locked = true
+		b.t.Cleanup(release)
 	}
-	return found
+	return b.observer.sweep(ctx, visit)
 }
 
-// eventually waits for the end state that ok tells of.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
+// watcherByHand stands in for a watcher: the bench fills the registry.
+type watcherByHand struct{ reg *registry.Registry }
+
+func (w watcherByHand) Registry() *registry.Registry { return w.reg }
+
+func (w watcherByHand) RunLocked(ctx context.Context, lock func(string) (func(), error)) error {
+	release, err := lock(w.reg.Root())
+	if err != nil {
+		return err
 	}
+	<-ctx.Done()
+	release()
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestProtectPatterns(t *testing.T) {
@@ -27,7 +28,7 @@ func TestProtectPatterns(t *testing.T) {
 		{"web-*", ".pruned-web-1", true}, // by the name it had
 		{".pruned-*", "web-1", false},
 	} {
-		if got := (patterns{"no", row.pattern}).match(row.name); got != row.want {
+		if got := (patterns{"no", row.pattern}).match(row.name) != ""; got != row.want {
 			t.Errorf("%q matches %q: %v, want %v", row.pattern, row.name, got, row.want)
 		}
 	}
@@ -35,8 +36,7 @@ func TestProtectPatterns(t *testing.T) {
 		if CheckPattern(bad) == nil {
 			t.Errorf("%q is accepted", bad)
 		}
-		if c, err := New(Options{Root: "/x", Registry: registry.New(), Protect: []string{"fine", bad}}); err == nil {
-			c.Close()
+		if _, err := New(Options{Registry: registry.New("/x"), Protect: []string{"fine", bad}}); err == nil {
 			t.Errorf("New accepts %q", bad)
 		}
 	}
@@ -51,10 +51,10 @@ func TestProtectedDirs(t *testing.T) {
 	gone := newDead(t, b.root, "goes", 2*time.Hour)
 	live, _ := newLive(t, b.root, "keep-live")
 	seen := live.entry().LastSeen
-	eventually(t, "a millisecond has passed", func() bool { return uint64(time.Now().UnixMilli()) > seen.MS })
+	daemondirtest.Eventually(t, "a millisecond has passed", func() bool { return uint64(time.Now().UnixMilli()) > seen.MS })
 
 	b.scan()
-	for _, row := range b.List() {
+	for _, row := range b.Plan(t.Context()).Rows {
 		if kept := row.Name != gone.name; (row.Decision == Remove) == kept {
 			t.Errorf("list says %s for %s because %s", row.Decision, row.Name, row.Reason)
 		}
@@ -72,7 +72,7 @@ func TestProtectedDirs(t *testing.T) {
 		t.Errorf("the live one: %s because %s, last seen %v, before %v", row.Decision, row.Reason, live.entry().LastSeen, seen)
 	}
 	b.sweep()
-	kept := b.log.events("daemon.kept")
+	kept := b.log.Events("daemon.kept")
 	if len(kept) != 1 || kept[0]["daemon"] != due.name || kept[0]["reason"] != "protected" {
 		t.Errorf("logged %v, want that %s is kept, once", kept, due.name)
 	}

@@ -39,7 +39,7 @@ func TestRespawnRacesRemoval(t *testing.T) {
 		d := newDead(t, root, name, 2*time.Hour)
 		d.write(filepath.Join(d.path(), name), "old trampoline")
 		e := d.entry()
-		m, err := newRemover(root, time.Hour, false, testProber, nil) // reads the process table, before
+		m, err := testCollector(t, root).newRemover(time.Hour, false) // reads the process table, before
 		if err != nil {
 			t.Fatal(err)
 		}

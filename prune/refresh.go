@@ -1,21 +1,15 @@
 package prune
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
-
-// tempName is the file that a refresh without a lease is written to, in the daemon
-// dir. A daemon name may be 243 bytes long, so it is not made of that.
-const tempName = ".runtimegc.tmp"
 
 // errNotNow says that a refresh was left to the next sweep: somebody is at the
 // sidecar, or it is not what it was when its daemon was judged.
@@ -61,9 +55,9 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	}
 	defer f.Close()
 	leased := r.now()
-	switch takeLease(f) {
+	switch fsys.TakeLease(f) {
 	case nil:
-	case errOpenElsewhere:
+	case fsys.ErrOpenElsewhere:
 		return e, errNotNow
 	default:
 		err := r.refreshUnleased(path, &e, ms)
@@ -77,7 +71,7 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	if r.now().Sub(leased) > leaseTrust {
 		return e, errNotNow
 	}
-	if err := patch(f, text, tail, offset); err != nil {
+	if err := fsys.Patch(f, text, tail, offset); err != nil {
 		return e, fmt.Errorf("writing %q: %w", path, err)
 	}
 	e.LastSeen = daemondir.At(ms)
@@ -116,7 +110,10 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 		return err
 	}
 	tail, offset := said.WithLastSeen(text, ms)
-	if err := replace(path, e.Dir, f, text, tail, offset); err != nil {
+	switch err := fsys.Replace(path, e.Dir, f, text, tail, offset); {
+	case errors.Is(err, fsys.ErrChanged):
+		return errNotNow
+	case err != nil:
 		return err
 	}
 	e.LastSeen = daemondir.At(ms)
@@ -131,75 +128,4 @@ func notNowIfGone(path string, err error) error {
 		return errNotNow
 	}
 	return fmt.Errorf("opening %q: %w", path, err)
-}
-
-// replace is the refresh where there are no leases: the new text in a file of the same
-// mode, compared once more with the old one, renamed over it. An update that falls
-// between the comparison and the rename is lost; that window is a few microseconds,
-// but it is there.
-func replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []byte, offset int) error {
-	dir, name := filepath.Split(path)
-	d, err := os.OpenRoot(dir)
-	if err != nil {
-		return notNowIfGone(dir, err)
-	}
-	defer d.Close()
-	// The dir that was judged, not what a symlink in its place leads to by now.
-	if info, err := d.Stat("."); err != nil || daemondir.Identify(info) != id {
-		return errNotNow
-	}
-	// The tail may end before the text does: a number in place of one as long.
-	renewed := append(append([]byte(nil), text[:offset]...), tail...)
-	if len(renewed) < len(text) {
-		renewed = append(renewed, text[len(renewed):]...)
-	}
-	err = writeTemp(d, name, f.Mode(), renewed)
-	if err == nil {
-		err = unchanged(d, name, text)
-	}
-	if err == nil {
-		err = d.Rename(tempName, name)
-	}
-	if err != nil {
-		_ = d.Remove(tempName) // it may not have been made
-		if errors.Is(err, errNotNow) {
-			return err
-		}
-		return fmt.Errorf("replacing %q: %w", path, err)
-	}
-	return nil
-}
-
-// writeTemp writes text to a new temporary file of that mode, and of the owner of name.
-func writeTemp(d *os.Root, name string, mode os.FileMode, text []byte) error {
-	info, err := d.Lstat(name)
-	if err != nil {
-		return errNotNow
-	}
-	_ = d.Remove(tempName) // left by a crash
-	t, err := d.OpenFile(tempName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = t.Write(text)
-	// The owner before the mode: chown(2) may clear bits of the latter.
-	return errors.Join(err, keepOwner(t, info), t.Chmod(mode), t.Sync(), t.Close())
-}
-
-// unchanged returns errNotNow unless the file name still is one that holds text.
-func unchanged(d *os.Root, name string, text []byte) error {
-	info, err := d.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(text)) {
-		return errNotNow
-	}
-	f, err := d.Open(name)
-	if err != nil {
-		return errNotNow
-	}
-	defer f.Close()
-	now, err := io.ReadAll(io.LimitReader(f, int64(len(text))+1))
-	if err != nil || !bytes.Equal(now, text) {
-		return errNotNow
-	}
-	return nil
 }

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +37,7 @@ func needLeases(t *testing.T, d daemonDir) {
 	t.Helper()
 	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
-	if err := takeLease(f); errors.Is(err, errNoLeases) {
+	if err := fsys.TakeLease(f); errors.Is(err, fsys.ErrNoLeases) {
 		t.Skip("no leases on this file system")
 	}
 }
@@ -133,10 +135,10 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
 	f := openSidecar(t, d, daemondir.ReadOnly)
-	if err := takeLease(f); err != nil {
+	if err := fsys.TakeLease(f); err != nil {
 		t.Fatal(err)
 	}
-	if !leaseHeld(f) {
+	if !fsys.LeaseHeld(f) {
 		t.Fatal("not held though just taken")
 	}
 	opened := make(chan error, 1)
@@ -147,7 +149,7 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 		}
 		opened <- err
 	}()
-	eventually(t, "the waiting open breaks the lease", func() bool { return !leaseHeld(f) })
+	daemondirtest.Eventually(t, "the waiting open breaks the lease", func() bool { return !fsys.LeaseHeld(f) })
 	// And a reader of ours is not held up by it.
 	if _, err := daemondir.Read(d.root, d.name); !errors.Is(err, daemondir.ErrBusy) {
 		t.Errorf("reading under a lease: %v, want busy", err)
@@ -232,7 +234,7 @@ func TestReplaceWindow(t *testing.T) {
 			f := openSidecar(t, d, daemondir.ReadWrite)
 			if text, said, problem := f.Text(); problem == daemondir.ProblemNone {
 				tail, offset := said.WithLastSeen(text, ms)
-				if replace(d.sidecar(), id, f, text, tail, offset) == nil {
+				if fsys.Replace(d.sidecar(), id, f, text, tail, offset) == nil {
 					n++
 				}
 			}
@@ -313,7 +315,7 @@ func TestReplaceKeepsTheOwner(t *testing.T) {
 	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
-	if err := replace(d.sidecar(), d.entry().Dir, f, text, tail, offset); err != nil {
+	if err := fsys.Replace(d.sidecar(), d.entry().Dir, f, text, tail, offset); err != nil {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t

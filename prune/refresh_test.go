@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
 
@@ -100,7 +101,7 @@ func TestReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A crash left this.
-	d.write(filepath.Join(d.path(), tempName), "half")
+	d.write(filepath.Join(d.path(), ".runtimegc.tmp"), "half")
 	id := d.entry().Dir
 	replaceNow := func(meanwhile func()) error {
 		dir, err := daemondir.Open(d.root, d.name)
@@ -119,7 +120,7 @@ func TestReplace(t *testing.T) {
 		}
 		meanwhile()
 		tail, offset := said.WithLastSeen(text, 3)
-		return replace(d.sidecar(), id, f, text, tail, offset)
+		return fsys.Replace(d.sidecar(), id, f, text, tail, offset)
 	}
 	if err := replaceNow(func() {}); err != nil {
 		t.Fatal(err)
@@ -132,13 +133,13 @@ func TestReplace(t *testing.T) {
 	}
 
 	// The spawner wrote in between: its update stays, and nothing of ours is left behind.
-	if err := replaceNow(func() { d.write(d.sidecar(), sidecarText(8, 9)) }); !errors.Is(err, errNotNow) {
+	if err := replaceNow(func() { d.write(d.sidecar(), sidecarText(8, 9)) }); !errors.Is(err, fsys.ErrChanged) {
 		t.Errorf("error %v", err)
 	}
 	if got := d.read(d.sidecar()); got != sidecarText(8, 9) {
 		t.Errorf("got %q", got)
 	}
-	if _, err := os.Stat(filepath.Join(d.path(), tempName)); err == nil {
+	if _, err := os.Stat(filepath.Join(d.path(), ".runtimegc.tmp")); err == nil {
 		t.Error("the temporary file is left behind")
 	}
 }

@@ -6,38 +6,30 @@ package prune
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
+	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
 
-// A remover removes daemon dirs of one root during one sweep. Make it with newRemover
-// and close it.
+// A remover removes daemon dirs of one root during one pass. Make it with newRemover and
+// close it.
 type remover struct {
-	path   string          // the root, as configured
-	root   *os.Root        // the root, so that nothing outside it can be reached
-	dir    *os.File        // the same directory, for renames
-	dirs   *daemondir.Root // and to open daemon dirs in it
-	dev    uint64          // its device number
-	mounts *mounts
-	users  users
-	buf    []byte // for reading directories
+	root  *fsys.Root
+	users proc.Users
 	prober
 
 	staleAfter time.Duration
 	dryRun     bool
 	protects   patterns
 
-	locks    map[uint64]string // of a dry run; see flocks
+	locks    map[uint64]string // of a dry run: who holds a lock on which inode
 	locksErr error             // why there are none
 
-	attend  func()            // nil: nothing else is waiting
-	reached func(step string) // told, if not nil, of each step that is done: the tests are killed there
+	reached func(step string) // called, if not nil, after each step: the tests are killed there
 }
 
 func (m *remover) step(words ...string) {
@@ -46,66 +38,31 @@ func (m *remover) step(words ...string) {
 	}
 }
 
-// newRemover takes what the removals of one sweep have in common. attend, if not nil, is
-// called now and then, as it is in the course of a long removal.
-func newRemover(root string, staleAfter time.Duration, dryRun bool, p prober, attend func()) (*remover, error) {
-	dir, err := os.Open(root)
+// newRemover takes what the removals of one pass have in common: the root, and who uses
+// what in it.
+func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover, error) {
+	root, err := fsys.OpenRoot(c.root)
 	if err != nil {
 		return nil, err
 	}
-	r, err := os.OpenRoot(root)
-	if err != nil {
-		dir.Close()
+	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, dryRun: dryRun, protects: c.protects}
+	if m.users, err = proc.FindUsers(root.RealPath()); err != nil {
+		root.Close()
 		return nil, err
 	}
-	m := &remover{path: root, root: r, dir: dir, prober: p, staleAfter: staleAfter, dryRun: dryRun, attend: attend}
-	if err := m.begin(); err != nil {
-		m.close()
-		return nil, err
+	if dryRun {
+		m.locks, m.locksErr = root.Locks()
 	}
 	return m, nil
 }
 
-func (m *remover) begin() (err error) {
-	if m.dirs, err = daemondir.OpenRoot(m.path); err != nil {
-		return err
-	}
-	a, errA := m.dir.Stat()
-	b, errB := m.root.Stat(".")
-	if err := errors.Join(errA, errB); err != nil {
-		return err
-	}
-	if !os.SameFile(a, b) {
-		return fmt.Errorf("root %q was replaced while it was opened", daemondir.Printable(m.path))
-	}
-	m.dev = daemondir.Identify(a).Dev
-	if m.users, err = findUsers(m.path, m.attend); err != nil {
-		return fmt.Errorf("reading the process table: %w", err)
-	}
-	if m.dryRun {
-		m.locks, m.locksErr = flocks(m.dir)
-	}
-	m.mounts, err = openMounts(m.users.root)
-	return err
-}
-
-func (m *remover) close() {
-	m.root.Close()
-	m.dir.Close()
-	if m.dirs != nil {
-		m.dirs.Close()
-	}
-	if m.mounts != nil {
-		m.mounts.close()
-	}
-}
+func (m *remover) close() { m.root.Close() }
 
 // A removal is what became of one attempt.
 type removal struct {
-	kept  Reason // empty: it was removed, or would be in a dry run
-	err   error  // why, where the system said no; with it kept is Failed or Permission
-	files int    // files and directories removed, the daemon dir included
-	bytes int64  // bytes freed: of files whose last link this was
+	kept       Reason // empty: it was removed, or would be in a dry run
+	err        error  // what the system refused; with it kept is Failed or Permission
+	fsys.Freed        // what was removed, the daemon dir included
 
 	hidden string // the quarantined name it was left under, if so
 }
@@ -147,25 +104,25 @@ func (a *attempt) close() {
 	}
 }
 
-// A finding is what came of one question about an attempt.
+// A finding is what came of one check of an attempt.
 type finding struct {
-	kept    Reason // empty: nothing against a removal
-	err     error  // what the system refused, if it did; kept says how that counts
-	details string // what was found, if there is more to say than the reason
-	untold  error  // a dry run cannot tell, and this is why; a removal asks for itself
+	kept         Reason // empty: nothing against a removal
+	err          error  // what the system refused, if it did; kept says how that counts
+	details      string // what was found, if there is more to say than the reason
+	undetermined error  // why a dry run cannot tell; a removal finds out
 }
 
-// protections are the questions before a removal, in this order; the first that finds
-// a reason to keep the dir ends it. [Collector.Explain] asks all of them.
+// protections are the checks before a removal, in this order; the first that finds a
+// reason to keep the dir ends it. [Collector.Explain] makes all of them.
 var protections = [...]struct {
-	check Question
-	ask   func(*remover, *attempt) finding
+	check Check
+	make  func(*remover, *attempt) finding
 }{
-	{AskShape, (*remover).askShape},
-	{AskMounts, (*remover).askMounts},
-	{AskLock, (*remover).askLock},
-	{AskUsers, (*remover).askUsers},
-	{AskLastLook, (*remover).askLastLook},
+	{CheckShape, (*remover).checkShape},
+	{CheckMounts, (*remover).checkMounts},
+	{CheckLock, (*remover).checkLock},
+	{CheckUsers, (*remover).checkUsers},
+	{CheckLastLook, (*remover).checkLastLook},
 }
 
 // remove removes the daemon dir e if it still is what e says, nobody uses it, and the
@@ -175,7 +132,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	defer a.close()
 	// 1. Shape and mounts. 2. Nothing uses it. 3. The last look, under the lease.
 	for _, p := range protections {
-		if f := p.ask(m, a); f.kept != "" {
+		if f := p.make(m, a); f.kept != "" {
 			return removal{kept: f.kept, err: f.err}
 		}
 	}
@@ -188,12 +145,12 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	hidden := e.Name
 	if !daemondir.Quarantined(e.Name) {
 		hidden = daemondir.QuarantinePrefix + e.Name
-		if err := renameNoReplace(m.root, m.dir, e.Name, hidden); err != nil {
+		if err := m.root.Rename(e.Name, hidden); err != nil {
 			return fail(err)
 		}
 		m.step("renamed")
 	}
-	if reason := m.afterthought(a.d, a.sidecar, a.leased, e, hidden); reason != "" {
+	if reason := m.recheckRenamed(a.d, a.sidecar, a.leased, e, hidden); reason != "" {
 		return m.restore(hidden, reason)
 	}
 	m.step("looked")
@@ -206,10 +163,10 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	return r
 }
 
-// askShape opens the dir: a real directory directly in the root, the one that was
+// checkShape opens the dir: a real directory directly in the root, the one that was
 // judged, on the root's device.
-func (m *remover) askShape(a *attempt) finding {
-	d, err := m.dirs.OpenDir(a.e.Name)
+func (m *remover) checkShape(a *attempt) finding {
+	d, err := m.root.Open(a.e.Name)
 	if err != nil {
 		return refusal(err)
 	}
@@ -217,53 +174,52 @@ func (m *remover) askShape(a *attempt) finding {
 	switch {
 	case d.ID() != a.e.Dir:
 		return finding{kept: Changed}
-	case d.ID().Dev != m.dev:
+	case !m.root.SameDevice(d.ID()):
 		return finding{kept: MountPoint, details: "it is on another device than the root"}
 	}
 	return finding{}
 }
 
-// refusal is the finding of a question that the system did not answer.
+// refusal is the finding of a check that the system refused.
 func refusal(err error) finding {
 	r := fail(err)
 	return finding{kept: r.kept, err: r.err}
 }
 
-func (m *remover) askMounts(a *attempt) finding {
+func (m *remover) checkMounts(a *attempt) finding {
 	reason, err := m.mounted(a.e.Name)
 	return finding{kept: reason, err: err}
 }
 
 // mounted returns MountPoint if something is mounted in the dir name.
 func (m *remover) mounted(name string) (Reason, error) {
-	below, err := m.mounts.below(name)
-	if err != nil {
+	switch mounted, err := m.root.Mounted(name); {
+	case err != nil:
 		return Failed, err
-	}
-	if below {
+	case mounted:
 		return MountPoint, nil
 	}
 	return "", nil
 }
 
-// askLock asks whether somebody holds a flock(2) on the dir: a manager protects it by
+// checkLock asks whether somebody holds a flock(2) on the dir: a manager protects it by
 // LOCK_SH. The removal takes LOCK_EX itself, so that nobody can lock the dir from here
 // on. A dry run must not: for that moment it would have a collector keep the dir, and
 // a manager that does not wait miss its lock; and LOCK_SH, which would disturb less,
 // is had beside the very locks that are looked for. It reads the kernel's table.
-func (m *remover) askLock(a *attempt) finding {
+func (m *remover) checkLock(a *attempt) finding {
 	if m.dryRun {
 		if m.locksErr != nil {
-			return finding{untold: m.locksErr}
+			return finding{undetermined: m.locksErr}
 		}
 		if pid, held := m.locks[a.e.Dir.Ino]; held {
 			return finding{kept: Locked, details: fmt.Sprintf("pid %s holds a lock on it", pid)}
 		}
 		return finding{}
 	}
-	unlock, err := m.lock(a.d, a.e.Name)
+	unlock, err := m.root.Lock(a.d, a.e.Name)
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, fsys.ErrLocked):
 		return finding{kept: Locked}
 	case err != nil:
 		return refusal(err)
@@ -272,19 +228,22 @@ func (m *remover) askLock(a *attempt) finding {
 	return finding{}
 }
 
-func (m *remover) askUsers(a *attempt) finding {
-	if pid, used := m.users.byName[a.e.Name]; used {
+func (m *remover) checkUsers(a *attempt) finding {
+	if pid, used := m.users.Of(a.e.Name); used {
 		return finding{kept: InUse, details: fmt.Sprintf("pid %d has its program, its working directory or an open file there", pid)}
 	}
-	if m.users.unreadable > 0 {
-		return finding{details: fmt.Sprintf("no process is seen to; %d of other users cannot be looked into", m.users.unreadable)}
+	switch n := m.users.Unreadable; {
+	case n == 1:
+		return finding{details: "none found; 1 process of another user could not be inspected"}
+	case n > 1:
+		return finding{details: fmt.Sprintf("none found; %d processes of other users could not be inspected", n)}
 	}
 	return finding{}
 }
 
-// askLastLook opens the sidecar and, but for a dry run, takes the lease: under it nobody
+// checkLastLook opens the sidecar and, but for a dry run, takes the lease: under it nobody
 // rewrites the sidecar. Then it reads all again, probes again, and judges again.
-func (m *remover) askLastLook(a *attempt) finding {
+func (m *remover) checkLastLook(a *attempt) finding {
 	var err error
 	a.sidecar, err = a.d.OpenSidecar(daemondir.ReadOnly)
 	switch {
@@ -294,10 +253,10 @@ func (m *remover) askLastLook(a *attempt) finding {
 		return refusal(err)
 	}
 	if !m.dryRun {
-		switch takeLease(a.sidecar) {
+		switch fsys.TakeLease(a.sidecar) {
 		case nil:
 			a.leased = true
-		case errOpenElsewhere:
+		case fsys.ErrOpenElsewhere:
 			return finding{kept: InUse, details: "its sidecar is open elsewhere"}
 		}
 	}
@@ -313,9 +272,9 @@ func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondi
 		}
 		return Changed
 	}
-	h := m.probe(fresh, fresh.PID, filepath.Join(m.path, e.Name))
-	defer h.release()
-	if v := Judge(fresh, h.Liveness, m.now(), m.staleAfter, m.protects.match(e.Name)); v.Decision != Remove {
+	p := m.probe(fresh, fresh.PID, m.root.Path(e.Name))
+	defer p.close()
+	if v := Judge(fresh, p.Liveness, m.now(), m.staleAfter, m.protects.match(e.Name) != ""); v.Decision != Remove {
 		if v.State == Alive {
 			return Respawned
 		}
@@ -324,14 +283,14 @@ func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondi
 	return ""
 }
 
-// afterthought looks once more at a dir that has been renamed to hidden, through the
+// recheckRenamed looks once more at a dir that has been renamed to hidden, through the
 // descriptors that were opened before, and returns why it must go back. A spawner that
 // resolved the sidecar's path before the rename is waiting for the lease now, and one
 // that got past the sidecar has changed the pid file.
-func (m *remover) afterthought(d *daemondir.Dir, sidecar *daemondir.File, leased bool, e daemondir.Entry, hidden string) Reason {
+func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leased bool, e daemondir.Entry, hidden string) Reason {
 	if leased {
 		// Nobody has come to the sidecar, then.
-		if !leaseHeld(sidecar) || daemondir.PIDStamp(m.path, hidden) != e.PIDFile {
+		if !fsys.LeaseHeld(sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != e.PIDFile {
 			return Respawned
 		}
 	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e {
@@ -339,8 +298,7 @@ func (m *remover) afterthought(d *daemondir.Dir, sidecar *daemondir.File, leased
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.
-	info, err := m.root.Lstat(hidden)
-	if err != nil || daemondir.Identify(info) != e.Dir {
+	if id, err := m.root.ID(hidden); err != nil || id != e.Dir {
 		return Changed
 	}
 	if reason, err := m.mounted(hidden); reason != "" || err != nil {
@@ -353,7 +311,7 @@ func (m *remover) afterthought(d *daemondir.Dir, sidecar *daemondir.File, leased
 // If that is taken, by the next daemon of the name, it stays hidden.
 func (m *remover) restore(hidden string, reason Reason) removal {
 	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
-	err := renameNoReplace(m.root, m.dir, hidden, name)
+	err := m.root.Rename(hidden, name)
 	switch {
 	case err == nil:
 		return keep(reason)
@@ -362,158 +320,35 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 	case errors.Is(err, fs.ErrNotExist):
 		return keep(Gone)
 	}
-	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", filepath.Join(m.path, hidden), err)}
+	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
 }
-
-// finish deals with a quarantined dir that an interrupted removal left: it is judged
-// again, and removed or given its name back.
-func (m *remover) finish(hidden string) removal {
-	e, err := daemondir.Read(m.path, hidden)
-	switch {
-	case err != nil:
-		return fail(err)
-	case e.Problem == daemondir.ProblemNoSidecar:
-		return m.finishEmpty(hidden)
-	case e.Problem != daemondir.ProblemNone:
-		// Nothing that we left: our removals begin with a good sidecar, and it goes last.
-		return removal{kept: Reason(e.Problem.String()), hidden: hidden}
-	}
-	r := m.remove(e)
-	if r.kept == "" || r.kept == Gone || r.err != nil || r.hidden != "" || m.dryRun {
-		return r
-	}
-	return m.restore(hidden, r.kept)
-}
-
-// finishEmpty removes a quarantined dir without a sidecar. The sidecar goes last, so
-// what has none is empty, or it is not ours.
-func (m *remover) finishEmpty(hidden string) removal {
-	dir, err := m.root.OpenFile(hidden, os.O_RDONLY|nonblock, 0)
-	if err != nil {
-		return fail(err)
-	}
-	defer dir.Close()
-	if _, err := dir.ReadDir(1); err == nil {
-		return removal{kept: NotADaemonDir, hidden: hidden}
-	} else if !errors.Is(err, io.EOF) {
-		return fail(err)
-	}
-	if m.dryRun {
-		return removal{}
-	}
-	if err := m.root.Remove(hidden); err != nil {
-		return fail(err)
-	}
-	return removal{files: 1}
-}
-
-// errReplaced says that the quarantined dir is not the one that was judged.
-var errReplaced = errors.New("replaced")
 
 // removeTree removes the quarantined dir hidden, which is d. Its sidecar goes last: so a
 // leftover of an interrupted removal can be judged again, or is empty.
 func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
-	t, err := m.openTree(d, hidden)
-	if errors.Is(err, errReplaced) {
+	t, err := m.root.OpenTree(d, hidden)
+	if errors.Is(err, fsys.ErrReplaced) {
 		return keep(Changed)
 	}
 	if err != nil {
 		return fail(err)
 	}
-	defer t.close()
+	defer t.Close()
 	var done removal
 	sidecar := daemondir.SidecarName(hidden)
-	if err = m.empty(t, sidecar, &done); err == nil {
-		err = m.removeAny(t, sidecar, &done)
+	err = t.Empty(sidecar, &done.Freed, func(name string) { m.step("removed", name) })
+	if err == nil {
+		err = t.Remove(sidecar, &done.Freed)
 		m.step("removed sidecar")
 	}
 	if err == nil {
-		err = m.removeDir(hidden)
+		err = m.root.Remove(hidden)
 	}
 	if err != nil {
 		done.kept = reasonOf(err)
-		done.err = fmt.Errorf("removing %q: %w", filepath.Join(m.path, hidden), err)
+		done.err = fmt.Errorf("removing %q: %w", m.root.Path(hidden), err)
 		return done
 	}
-	done.files++
+	done.Files++
 	return done
-}
-
-// removeBatch is how much of a directory is read at a time, in bytes: some 1,000 names.
-// What a removal needs in memory does not depend on the size of the tree, and births are
-// attended to between two batches.
-const removeBatch = 32 << 10
-
-// found is what is to be known of a file before it is removed.
-type found struct {
-	dir   bool
-	bytes int64 // that its removal frees: a trampoline is a link to a binary that all share
-}
-
-// empty removes all that is in t but for the name spare, and counts it. It goes on after
-// an error, and returns the first.
-func (m *remover) empty(t *tree, spare string, done *removal) error {
-	for {
-		var first error
-		removed := 0
-		for {
-			names, err := t.next()
-			if err != nil {
-				return notIfGone(err)
-			}
-			before := removed
-			for _, name := range names {
-				if name == spare {
-					continue
-				}
-				if err := m.removeAny(t, name, done); err == nil {
-					removed++
-				} else if first == nil {
-					first = err
-				}
-				m.step("removed", name)
-			}
-			if len(names) == 0 || !treeReadsOn && removed == before {
-				break
-			}
-			if m.attend != nil {
-				m.attend()
-			}
-		}
-		if removed == 0 || !t.again() {
-			return first
-		}
-	}
-}
-
-// removeAny removes name, and what is below it, from t, and counts it.
-func (m *remover) removeAny(t *tree, name string, done *removal) error {
-	f, err := t.stat(name)
-	if err != nil {
-		return notIfGone(err)
-	}
-	if f.dir {
-		below, err := t.below(name)
-		if err != nil {
-			return notIfGone(err)
-		}
-		err = m.empty(below, "", done)
-		below.close()
-		if err != nil {
-			return err
-		}
-	}
-	if err := t.remove(name, f.dir); err != nil {
-		return notIfGone(err)
-	}
-	done.files++
-	done.bytes += f.bytes
-	return nil
-}
-
-func notIfGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

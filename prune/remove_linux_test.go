@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
+	"runtimegc/prune/internal/proc"
+	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,12 +30,12 @@ func (b *bench) wantKept(d daemonDir, reason Reason) {
 	if row := rows[d.name]; row.Decision != Keep || row.Reason != reason {
 		b.t.Errorf("decided to %s because %s, want keep because %s", row.Decision, row.Reason, reason)
 	}
-	lines := b.log.events("daemon.kept")
+	lines := b.log.Events("daemon.kept")
 	if len(lines) == 0 || lines[len(lines)-1]["reason"] != string(reason) {
 		b.t.Errorf("daemon.kept was logged as %v", lines)
 	}
 	b.sweep()
-	if again := b.log.events("daemon.kept"); len(again) != len(lines) {
+	if again := b.log.Events("daemon.kept"); len(again) != len(lines) {
 		b.t.Errorf("the second sweep says it again: %v", again)
 	}
 }
@@ -68,7 +72,7 @@ func TestRemoveStaleDir(t *testing.T) {
 	if got, err := os.ReadFile(outside); err != nil || string(got) != "stay" {
 		t.Errorf("what a symlink led to was touched: %v", err)
 	}
-	lines := b.log.events("daemon.removed")
+	lines := b.log.Events("daemon.removed")
 	if len(lines) != 1 {
 		t.Fatalf("logged %v", lines)
 	}
@@ -83,7 +87,7 @@ func TestRemoveStaleDir(t *testing.T) {
 	// The registry hears of it as of any other change, and that is not somebody else's.
 	b.scan()
 	b.observeChanges()
-	if gone := b.log.events("daemon.gone"); len(gone) > 0 {
+	if gone := b.log.Events("daemon.gone"); len(gone) > 0 {
 		t.Errorf("our own removal is logged as %v", gone)
 	}
 }
@@ -93,7 +97,7 @@ func TestRemoveStaleDir(t *testing.T) {
 func TestRemovalInProgressIsNotGone(t *testing.T) {
 	b := newBench(t, Options{})
 	d := newDead(t, b.root, "a", 2*time.Hour)
-	for i := range 3 * removeBatch / 32 {
+	for i := range 3000 {
 		d.write(filepath.Join(d.path(), "log"+strconv.Itoa(i)), "")
 	}
 	b.scan()
@@ -109,20 +113,20 @@ func TestRemovalInProgressIsNotGone(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				if !d.exists() && b.reg.Delete("a") {
+				if !d.exists() && b.w.Delete("a") {
 					heard = true
 				}
 			}
 		}
 	}()
-	stats := b.Sweep(t.Context(), nil)
+	stats := b.pass(t.Context(), nil)
 	b.observeChanges()
 	close(stop)
 	<-done
 	if stats.Removed != 1 || !heard {
 		t.Errorf("%+v, heard of it meanwhile: %v", stats, heard)
 	}
-	if gone := b.log.events("daemon.gone"); len(gone) > 0 {
+	if gone := b.log.Events("daemon.gone"); len(gone) > 0 {
 		t.Errorf("our own removal is logged as %v", gone)
 	}
 }
@@ -133,7 +137,7 @@ func TestRemovalIsNotABirth(t *testing.T) {
 	d := newDead(t, b.root, "a", 2*time.Hour)
 	b.wantRemoved(d)
 	b.observe("a", entryChanged)
-	if added := b.log.events("daemon.added"); len(added) != 1 {
+	if added := b.log.Events("daemon.added"); len(added) != 1 {
 		t.Errorf("added %d times", len(added))
 	}
 	b.scan()
@@ -142,7 +146,7 @@ func TestRemovalIsNotABirth(t *testing.T) {
 	newDead(t, b.root, "a", time.Minute)
 	b.scan()
 	b.observeChanges()
-	if added := b.log.events("daemon.added"); len(added) != 2 {
+	if added := b.log.Events("daemon.added"); len(added) != 2 {
 		t.Errorf("added %d times", len(added))
 	}
 }
@@ -279,7 +283,7 @@ func TestKeepWhatHasChanged(t *testing.T) {
 
 func newTestRemover(t *testing.T, root string, dryRun bool) *remover {
 	t.Helper()
-	m, err := newRemover(root, time.Hour, dryRun, testProber, nil)
+	m, err := testCollector(t, root).newRemover(time.Hour, dryRun)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +299,7 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 	// Stale by its sidecar, and alive: only the second probe stands between.
 	d.write(d.sidecar(), `{"last_seen_unix_ms": 1}`)
 	m := newTestRemover(t, root, false)
-	m.users = users{root: m.users.root} // and the process table was read before
+	m.users = proc.Users{} // and the process table was read before
 	if r := m.remove(d.entry()); r.kept != Respawned {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}
@@ -318,16 +322,16 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	}
 	defer dir.Close()
 	f := openSidecar(t, d, daemondir.ReadOnly)
-	if err := takeLease(f); err != nil {
+	if err := fsys.TakeLease(f); err != nil {
 		t.Fatal(err)
 	}
 	opened := make(chan error, 1)
 	go func() { opened <- os.WriteFile(d.sidecar(), []byte("new"), 0o644) }()
-	eventually(t, "the spawner waits", func() bool { return !leaseHeld(f) })
-	if err := renameNoReplace(m.root, m.dir, "a", ".pruned-a"); err != nil {
+	daemondirtest.Eventually(t, "the spawner waits", func() bool { return !fsys.LeaseHeld(f) })
+	if err := m.root.Rename("a", ".pruned-a"); err != nil {
 		t.Fatal(err)
 	}
-	if reason := m.afterthought(dir, f, true, e, ".pruned-a"); reason != Respawned {
+	if reason := m.recheckRenamed(dir, f, true, e, ".pruned-a"); reason != Respawned {
 		t.Errorf("nobody is seen waiting: %q", reason)
 	}
 	if r := m.restore(".pruned-a", Respawned); r.kept != Respawned || r.err != nil || r.hidden != "" {
@@ -388,11 +392,11 @@ func TestLeftovers(t *testing.T) {
 		if left, _ := os.ReadDir(b.root); len(left) != 0 || stats.Removed != 1 {
 			t.Errorf("left %v, %+v", left, stats)
 		}
-		if lines := b.log.events("daemon.removed"); len(lines) != 1 || lines[0]["daemon"] != "a" {
+		if lines := b.log.Events("daemon.removed"); len(lines) != 1 || lines[0]["daemon"] != "a" {
 			t.Errorf("logged %v", lines)
 		}
 		b.sweep()
-		if lines := b.log.events("daemon.removed"); len(lines) != 1 {
+		if lines := b.log.Events("daemon.removed"); len(lines) != 1 {
 			t.Errorf("logged again: %v", lines)
 		}
 	})
@@ -478,7 +482,7 @@ func TestRemovalFails(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 	b.sweep()
-	if lines := b.log.events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "permission" || lines[0]["error"] == nil {
+	if lines := b.log.Events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "permission" || lines[0]["error"] == nil {
 		t.Errorf("logged %v", lines)
 	}
 	_ = os.Chmod(b.root, 0o755)
@@ -490,13 +494,15 @@ func TestRemoveLongestName(t *testing.T) {
 	b.wantRemoved(newDead(t, b.root, strings.Repeat("n", 243), 2*time.Hour))
 }
 
+// The lock is held by one collector, whoever asks; a sweep and a run take it themselves.
 func TestLockIsExclusive(t *testing.T) {
 	root := t.TempDir()
-	release, err := Lock(root)
+	release, err := testCollector(t, root).Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Lock(root)
+	other := testCollector(t, root)
+	_, err = other.Lock()
 	holder := "pid " + strconv.Itoa(os.Getpid())
 	if portable {
 		holder = "another process"
@@ -504,16 +510,40 @@ func TestLockIsExclusive(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), holder) {
 		t.Errorf("the second lock: %v; want to be told who holds it", err)
 	}
+	d := newDead(t, root, "a", 2*time.Hour)
+	w, _ := other.reg.Write()
+	w.Put(d.entry(), time.Time{})
+	if _, err := other.Sweep(t.Context(), nil); err == nil || !d.exists() {
+		t.Errorf("a sweep beside another collector: %v; the dir is there: %v", err, d.exists())
+	}
+	if err := other.Run(t.Context(), watcherByHand{other.reg}); err == nil {
+		t.Error("it runs beside another collector")
+	}
 	release()
-	again, err := Lock(root)
+	release() // once more is nothing
+	result, err := other.Sweep(t.Context(), nil)
+	if err != nil || result.Removed != 1 || d.exists() {
+		t.Errorf("%+v, %v", result, err)
+	}
+	again, err := testCollector(t, root).Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
 	again()
-	if _, err := Lock(filepath.Join(root, "no")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := testCollector(t, filepath.Join(root, "no")).Lock(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a root that is not there: %v", err)
 	}
 	if left, _ := os.ReadDir(root); len(left) > 0 {
 		t.Errorf("a lock leaves %v behind", left)
 	}
+}
+
+// testCollector is a collector of a root that nobody has read.
+func testCollector(t *testing.T, root string) *Collector {
+	t.Helper()
+	c, err := New(Options{Registry: registry.New(root), StaleAfter: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

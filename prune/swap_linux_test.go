@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +78,7 @@ func TestReplaceFollowsNoSymlink(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := os.Stat(precious.path())
-	if err := replace(d.sidecar(), id, f, text, tail, offset); !errors.Is(err, errNotNow) {
+	if err := fsys.Replace(d.sidecar(), id, f, text, tail, offset); !errors.Is(err, fsys.ErrChanged) {
 		t.Errorf("error %v", err)
 	}
 	after, _ := os.Stat(precious.path())
@@ -107,7 +108,7 @@ func TestForeignLeftovers(t *testing.T) {
 			if _, err := os.Stat(dir); err != nil {
 				t.Error(err)
 			}
-			if lines := b.log.events("daemon.kept"); len(lines) != 1 {
+			if lines := b.log.Events("daemon.kept"); len(lines) != 1 {
 				t.Errorf("said %d times: %v", len(lines), lines)
 			}
 		})
@@ -127,7 +128,7 @@ func TestRemovalCountsEveryFile(t *testing.T) {
 	size := int64(5 + len(d.read(d.sidecar())) + len(d.read(d.pidFile())))
 	b.wantRemoved(d)
 	// dir, sidecar, pid, three directories, log
-	if line := b.log.events("daemon.removed")[0]; line["files"] != 7.0 || line["bytes"] != float64(size) {
+	if line := b.log.Events("daemon.removed")[0]; line["files"] != 7.0 || line["bytes"] != float64(size) {
 		t.Errorf("logged %v, want 7 files, %d bytes", line, size)
 	}
 }

@@ -72,7 +72,7 @@ func TestUnknownIsKept(t *testing.T) {
 	if !d.exists() || d.read(d.sidecar()) != before {
 		t.Error("it was touched")
 	}
-	if lines := b.log.events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "unknown_liveness" || lines[0]["error"] == nil {
+	if lines := b.log.Events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "unknown_liveness" || lines[0]["error"] == nil {
 		t.Errorf("logged %v", lines)
 	}
 	// As soon as it is known, it goes.
@@ -103,7 +103,3 @@ func TestBadPIDFileOfALiveDaemon(t *testing.T) {
 		})
 	}
 }
-
-// hidepidVar makes the test binary a stage of TestProbeUnderHidepid.
-// Under hidepid=2 another user's process is not in /proc at all; kill(2) and pidfd_open(2)
-// know better.

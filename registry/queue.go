@@ -13,12 +13,12 @@ type Queue struct {
 
 	mu    sync.Mutex // guards order and since
 	order []string
-	since map[string]time.Time // of each waiting name, as [Queue.AddAt] was told
+	since map[string]time.Time // of each waiting name, see Change
 }
 
-// A Waiting is a name that was taken from a queue. Since is zero unless an adder said
-// when what it was added for was noticed; of several such times it is the first.
-type Waiting struct {
+// A Change is a name that was taken from a queue. Since is when the event arrived that it
+// was added for, the first of several; zero if there was none (a scan, a poll).
+type Change struct {
 	Name  string
 	Since time.Time
 }
@@ -28,11 +28,9 @@ func NewQueue() *Queue {
 	return &Queue{ready: make(chan struct{}, 1), since: make(map[string]time.Time)}
 }
 
-// Add adds a name. It never blocks.
-func (q *Queue) Add(name string) { q.AddAt(name, time.Time{}) }
-
-// AddAt is Add of a name that needs a look because of something noticed at that time.
-func (q *Queue) AddAt(name string, at time.Time) {
+// Add adds a name that needs a look because of an event that arrived at that time, or
+// zero. It never blocks.
+func (q *Queue) Add(name string, at time.Time) {
 	q.mu.Lock()
 	since, ok := q.since[name]
 	if !ok {
@@ -52,33 +50,19 @@ func (q *Queue) AddAt(name string, at time.Time) {
 func (q *Queue) Ready() <-chan struct{} { return q.ready }
 
 // Take returns the waiting names and leaves the queue empty.
-func (q *Queue) Take() []string {
+func (q *Queue) Take() []Change {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.take()
-}
-
-// TakeWaiting is Take with the times.
-func (q *Queue) TakeWaiting() []Waiting {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	waiting := make([]Waiting, len(q.order))
+	changes := make([]Change, len(q.order))
 	for i, name := range q.order {
-		waiting[i] = Waiting{name, q.since[name]}
+		changes[i] = Change{name, q.since[name]}
 	}
-	q.take()
-	return waiting
-}
-
-// take empties the queue; the caller holds mu.
-func (q *Queue) take() []string {
-	names := q.order
 	q.order = nil
 	// A fresh map after a large batch: Go's maps do not shrink.
-	if len(names) > 1024 {
+	if len(changes) > 1024 {
 		q.since = make(map[string]time.Time)
 	} else {
 		clear(q.since)
 	}
-	return names
+	return changes
 }

@@ -26,9 +26,9 @@ func TestQueue(t *testing.T) {
 			q := NewQueue()
 			for range 2 { // a queue that was emptied is like a new one
 				for _, name := range tt.add {
-					q.Add(name)
+					q.Add(name, time.Time{})
 				}
-				if got := q.Take(); !slices.Equal(got, tt.want) {
+				if got := names(q); !slices.Equal(got, tt.want) {
 					t.Errorf("took %q, want %q", got, tt.want)
 				}
 				if got := q.Take(); len(got) != 0 {
@@ -45,7 +45,7 @@ func TestQueueReady(t *testing.T) {
 		t.Error("ready when empty")
 	}
 	for i := range 1000 { // with nobody receiving, Add must not block
-		q.Add(fmt.Sprint(i))
+		q.Add(fmt.Sprint(i), time.Time{})
 	}
 	if !ready(q) {
 		t.Error("not ready with 1,000 names waiting")
@@ -53,18 +53,18 @@ func TestQueueReady(t *testing.T) {
 	if ready(q) {
 		t.Error("ready twice: more than one slot")
 	}
-	q.Add("late")
+	q.Add("late", time.Time{})
 	if !ready(q) {
 		t.Error("not ready after an Add that came after the receive")
 	}
-	q.Add("late")
+	q.Add("late", time.Time{})
 	if !ready(q) {
 		t.Error("not ready after an Add of what was waiting already")
 	}
-	if got := q.Take(); len(got) != 1001 || got[1000] != "late" {
+	if got := q.Take(); len(got) != 1001 || got[1000].Name != "late" {
 		t.Errorf("took %d names", len(got))
 	}
-	q.Add("next")
+	q.Add("next", time.Time{})
 	if !ready(q) {
 		t.Error("not ready after Take and Add")
 	}
@@ -75,12 +75,12 @@ func TestQueueTakenIsNotTouched(t *testing.T) {
 	for _, size := range []int{3, 3000} { // above 1,024 the set is made anew
 		q := NewQueue()
 		for i := range size {
-			q.Add(fmt.Sprint(i))
+			q.Add(fmt.Sprint(i), time.Time{})
 		}
 		taken := q.Take()
 		want := slices.Clone(taken)
 		for i := range size {
-			q.Add(fmt.Sprint("x", i))
+			q.Add(fmt.Sprint("x", i), time.Time{})
 		}
 		if !slices.Equal(taken, want) {
 			t.Errorf("a batch of %d changed after it was taken", size)
@@ -94,29 +94,29 @@ func TestQueueTakenIsNotTouched(t *testing.T) {
 // No wake-up may be lost: whatever the interleaving, a consumer that takes when it is
 // woken gets every name, from each producer in order.
 func TestQueueConcurrent(t *testing.T) {
-	const producers, names = 4, 5000
+	const producers, each = 4, 5000
 	q := NewQueue()
 	var group sync.WaitGroup
 	defer group.Wait()
 	for p := range producers {
 		group.Go(func() {
-			for i := range names {
-				q.Add(fmt.Sprintf("%d/%d", p, i))
-				q.Add(fmt.Sprintf("%d/%d", p, i/2)) // may wait already, may have been taken
+			for i := range each {
+				q.Add(fmt.Sprintf("%d/%d", p, i), time.Time{})
+				q.Add(fmt.Sprintf("%d/%d", p, i/2), time.Time{}) // may wait already, may have been taken
 			}
 		})
 	}
 	deadline := time.After(30 * time.Second)
 	seen := make(map[string]bool)
 	next := [producers]int{}
-	for len(seen) < producers*names {
+	for len(seen) < producers*each {
 		select {
 		case <-q.Ready():
 		case <-deadline:
-			t.Fatalf("%d of %d names after 30 s", len(seen), producers*names)
+			t.Fatalf("%d of %d names after 30 s", len(seen), producers*each)
 		}
 		batch := make(map[string]bool)
-		for _, name := range q.Take() {
+		for _, name := range names(q) {
 			if batch[name] {
 				t.Fatalf("%s twice in a batch", name)
 			}
@@ -153,17 +153,17 @@ func TestQueueKeepsTheFirstTime(t *testing.T) {
 	first, second := time.UnixMilli(1), time.UnixMilli(2)
 	q := NewQueue()
 	for range 2 {
-		q.Add("timeless")
-		q.AddAt("a", first)
-		q.AddAt("a", second)
-		q.Add("a")
-		q.Add("late")
-		q.AddAt("late", second)
-		want := []Waiting{{Name: "timeless"}, {"a", first}, {"late", second}}
-		if got := q.TakeWaiting(); !slices.Equal(got, want) {
+		q.Add("timeless", time.Time{})
+		q.Add("a", first)
+		q.Add("a", second)
+		q.Add("a", time.Time{})
+		q.Add("late", time.Time{})
+		q.Add("late", second)
+		want := []Change{{Name: "timeless"}, {"a", first}, {"late", second}}
+		if got := q.Take(); !slices.Equal(got, want) {
 			t.Errorf("took %v, want %v", got, want)
 		}
-		if got := q.TakeWaiting(); len(got) != 0 {
+		if got := q.Take(); len(got) != 0 {
 			t.Errorf("took %v from an empty queue", got)
 		}
 	}
@@ -171,14 +171,32 @@ func TestQueueKeepsTheFirstTime(t *testing.T) {
 
 // The registry hands the time of a change on, and of what is no change, nothing.
 func TestRegistryHandsTimesOn(t *testing.T) {
-	r := New()
+	r := New("/root")
+	f, w := r.Follow(), writer(t, r)
 	at := time.UnixMilli(1)
-	r.PutAt(daemondir.Entry{Name: "a"}, at)
-	r.Put(daemondir.Entry{Name: "b"})
-	if got, want := r.Changes().TakeWaiting(), []Waiting{{"a", at}, {Name: "b"}}; !slices.Equal(got, want) {
+	w.Put(daemondir.Entry{Name: "a"}, at)
+	w.Put(daemondir.Entry{Name: "b"}, time.Time{})
+	if got, want := f.Take(), []Change{{"a", at}, {Name: "b"}}; !slices.Equal(got, want) {
 		t.Errorf("took %v, want %v", got, want)
 	}
-	if r.PutAt(daemondir.Entry{Name: "a"}, at) || len(r.Changes().TakeWaiting()) > 0 {
+	if w.Put(daemondir.Entry{Name: "a"}, at) || len(f.Take()) > 0 {
 		t.Error("an equal entry is a change")
 	}
+}
+
+// names takes what waits in a queue.
+func names(q *Queue) (names []string) {
+	for _, change := range q.Take() {
+		names = append(names, change.Name)
+	}
+	return names
+}
+
+func writer(t *testing.T, r *Registry) *Writer {
+	t.Helper()
+	w, err := r.Write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

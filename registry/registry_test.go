@@ -1,45 +1,49 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"runtimegc/registry/daemondir"
 )
 
 func TestRegistry(t *testing.T) {
-	r := New()
+	r := New("/root")
+	f, w := r.Follow(), writer(t, r)
 	a := daemondir.Entry{Name: "a", LastSeen: daemondir.At(1)}
-	if _, ok := r.Get("a"); ok || r.Len() != 0 || len(r.Names()) != 0 || ready(r.Changes()) {
+	if _, ok := r.Get("a"); ok || r.Len() != 0 || len(r.Names()) != 0 || ready(f.Queue) {
 		t.Error("a new registry is not empty")
 	}
-	if r.Delete("a") {
+	if w.Delete("a") {
 		t.Error("deleted what was not there")
 	}
-	checkChanges(t, r, "deleting what was not there")
+	checkChanges(t, f, "deleting what was not there")
 
-	if !r.Put(a) {
+	if !w.Put(a, time.Time{}) {
 		t.Error("a new entry is no change")
 	}
-	checkChanges(t, r, "a new entry", "a")
+	checkChanges(t, f, "a new entry", "a")
 	if e, ok := r.Get("a"); !ok || e != a {
 		t.Errorf("got %+v, %v", e, ok)
 	}
 
-	if !r.Put(daemondir.Entry{Name: "b"}) || !r.Delete("a") || !r.Put(a) {
+	if !w.Put(daemondir.Entry{Name: "b"}, time.Time{}) || !w.Delete("a") || !w.Put(a, time.Time{}) {
 		t.Error("a change was not reported")
 	}
-	checkChanges(t, r, "coalesced, in the order of the first change", "b", "a")
+	checkChanges(t, f, "coalesced, in the order of the first change", "b", "a")
 
 	if got := r.Names(); len(got) != 2 || !slices.Contains(got, "a") || !slices.Contains(got, "b") || r.Len() != 2 {
 		t.Errorf("names %q, length %d", got, r.Len())
 	}
-	if !r.Delete("a") || r.Delete("a") {
+	if !w.Delete("a") || w.Delete("a") {
 		t.Error("Delete does not report whether there was one")
 	}
-	checkChanges(t, r, "a deletion", "a")
+	checkChanges(t, f, "a deletion", "a")
 	if e, ok := r.Get("a"); ok || e != (daemondir.Entry{}) || r.Len() != 1 {
 		t.Errorf("got %+v, %v after Delete", e, ok)
 	}
@@ -66,17 +70,19 @@ func TestRegistryPutReportsEveryDifference(t *testing.T) {
 		{"the pid", daemondir.Entry{Name: "a", PID: daemondir.PID{N: 1, Known: true}}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := New()
-			r.Put(base)
-			checkChanges(t, r, "the first Put", "a")
-			if got := r.Put(tt.next); got != tt.changed {
+			r := New("/root")
+			f, w := r.Follow(), writer(t, r)
+			put := func(e daemondir.Entry) bool { return w.Put(e, time.Time{}) }
+			put(base)
+			checkChanges(t, f, "the first Put", "a")
+			if got := put(tt.next); got != tt.changed {
 				t.Errorf("Put reported %v", got)
 			}
 			var want []string
 			if tt.changed {
 				want = []string{"a"}
 			}
-			checkChanges(t, r, "the second Put", want...)
+			checkChanges(t, f, "the second Put", want...)
 			if e, _ := r.Get("a"); e != tt.next {
 				t.Errorf("holds %+v", e)
 			}
@@ -87,19 +93,20 @@ func TestRegistryPutReportsEveryDifference(t *testing.T) {
 // One writer and a consumer who compares what it knows with what Get says: when the
 // writer is done and the queue is empty, the two agree.
 func TestRegistryConcurrent(t *testing.T) {
-	const names, rounds = 50, 200
-	r := New()
+	const count, rounds = 50, 200
+	r := New("/root")
+	f, w := r.Follow(), writer(t, r)
 	done := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer close(done)
 		for i := range rounds {
-			for n := range names {
+			for n := range count {
 				name := fmt.Sprint(n)
 				if (i+n)%3 == 0 {
-					r.Delete(name)
+					w.Delete(name)
 				} else {
-					r.Put(daemondir.Entry{Name: name, LastSeen: daemondir.At(uint64(i))})
+					w.Put(daemondir.Entry{Name: name, LastSeen: daemondir.At(uint64(i))}, time.Time{})
 				}
 			}
 		}
@@ -111,7 +118,7 @@ func TestRegistryConcurrent(t *testing.T) {
 					t.Errorf("%s under the name %s", e.Name, name)
 				}
 			}
-			if r.Len() > names {
+			if r.Len() > count {
 				t.Errorf("%d entries", r.Len())
 			}
 			select {
@@ -123,7 +130,7 @@ func TestRegistryConcurrent(t *testing.T) {
 	})
 	known := make(map[string]daemondir.Entry)
 	look := func() {
-		for _, name := range r.Changes().Take() {
+		for _, name := range names(f.Queue) {
 			if e, ok := r.Get(name); ok {
 				known[name] = e
 			} else {
@@ -133,7 +140,7 @@ func TestRegistryConcurrent(t *testing.T) {
 	}
 	for working := true; working; {
 		select {
-		case <-r.Changes().Ready():
+		case <-f.Ready():
 			look()
 		case <-done:
 			working = false
@@ -152,12 +159,84 @@ func TestRegistryConcurrent(t *testing.T) {
 }
 
 // checkChanges takes the waiting names.
-func checkChanges(t *testing.T, r *Registry, after string, want ...string) {
+func checkChanges(t *testing.T, f *Follower, after string, want ...string) {
 	t.Helper()
-	if got := ready(r.Changes()); got != (len(want) > 0) {
+	if got := ready(f.Queue); got != (len(want) > 0) {
 		t.Errorf("after %s: ready is %v", after, got)
 	}
-	if got := r.Changes().Take(); !slices.Equal(got, want) {
+	if got := names(f.Queue); !slices.Equal(got, want) {
 		t.Errorf("after %s: changes %q, want %q", after, got, want)
+	}
+}
+
+// Each follower hears of everything, whatever others have taken, and of what was there
+// before it came; one that has gone is not added to for ever.
+func TestFollowers(t *testing.T) {
+	r := New("/root")
+	w := writer(t, r)
+	w.Put(daemondir.Entry{Name: "before"}, time.Time{})
+	a, b := r.Follow(), r.Follow()
+	w.Put(daemondir.Entry{Name: "after"}, time.Time{})
+	w.SetSynced()
+	w.SetSynced()
+	for _, f := range []*Follower{a, b} {
+		checkChanges(t, f, "two entries", "before", "after")
+		<-f.Synced()
+		select {
+		case <-f.Synced():
+			t.Error("synced twice: more than one slot")
+		default:
+		}
+	}
+	a.Close()
+	a.Close()
+	w.Delete("after")
+	checkChanges(t, a, "its end")
+	checkChanges(t, b, "the end of another", "after")
+}
+
+// There is one writer at a time.
+func TestOneWriter(t *testing.T) {
+	r := New("/root")
+	w := writer(t, r)
+	if _, err := r.Write(); !errors.Is(err, ErrWritten) {
+		t.Errorf("a second writer: %v", err)
+	}
+	w.Close()
+	writer(t, r)
+}
+
+// What is expected of a dir is forgotten with it, and of one that nobody knows there is
+// nothing to expect.
+func TestExpected(t *testing.T) {
+	r := New("/root")
+	w := writer(t, r)
+	a := daemondir.Entry{Name: "a"}
+	r.Expect(a)
+	if w.Expects("a") {
+		t.Error("something is expected of a dir that nobody knows")
+	}
+	w.Put(a, time.Time{})
+	r.Expect(a)
+	if got, ok := w.TakeExpected("a"); !ok || got != a || w.Expects("a") {
+		t.Errorf("took %+v, %v", got, ok)
+	}
+	r.Expect(a)
+	w.Delete("a")
+	if _, ok := w.TakeExpected("a"); ok {
+		t.Error("something is expected of a dir that is gone")
+	}
+}
+
+// A root is taken as it stands when the registry is made.
+func TestRoot(t *testing.T) {
+	for root, ok := range map[string]bool{"/a/../b": true, "relative": true, "": false} {
+		r := New(root)
+		if got := r.Check() == nil; got != ok || ok && !filepath.IsAbs(r.Root()) {
+			t.Errorf("%q: %q, %v", root, r.Root(), r.Check())
+		}
+	}
+	if (*Registry)(nil).Check() == nil {
+		t.Error("no registry is fine")
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/rs/zerolog"
-
 	"runtimegc/registry"
 	"runtimegc/watcher"
 )
@@ -21,17 +19,9 @@ func ExampleWatcher_Run() {
 		return
 	}
 	defer os.RemoveAll(root)
-	reg := registry.New()
-	scanned := make(chan struct{}, 1)
-	watch, err := watcher.New(watcher.Options{
-		Root: root, Registry: reg, Log: zerolog.Nop(),
-		Scanned: func() {
-			select {
-			case scanned <- struct{}{}:
-			default:
-			}
-		},
-	})
+	reg := registry.New(root)
+	changes := reg.Follow()
+	watch, err := watcher.New(watcher.Options{Registry: reg})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -41,16 +31,16 @@ func ExampleWatcher_Run() {
 	ended := make(chan error, 1)
 	go func() { ended <- watch.Run(ctx) }()
 
-	<-scanned // the registry equals the root
+	<-changes.Synced() // the registry equals the root
 	fmt.Println(reg.Len(), "daemons")
 	if err := os.Mkdir(filepath.Join(root, "web"), 0o755); err != nil {
 		fmt.Println(err)
 		return
 	}
-	<-reg.Changes().Ready() // and goes on to
-	for _, name := range reg.Changes().Take() {
-		e, _ := reg.Get(name)
-		fmt.Println(name, e.Problem)
+	<-changes.Ready() // and goes on to
+	for _, change := range changes.Take() {
+		e, _ := reg.Get(change.Name)
+		fmt.Println(change.Name, e.Problem)
 	}
 	stop()
 	fmt.Println(<-ended)
@@ -72,8 +62,8 @@ func ExampleScan() {
 		fmt.Println(err)
 		return
 	}
-	reg := registry.New()
-	if err := watcher.Scan(context.Background(), root, reg); err != nil {
+	reg := registry.New(root)
+	if err := watcher.Scan(context.Background(), reg); err != nil {
 		fmt.Println(err)
 		return
 	}

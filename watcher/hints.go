@@ -20,13 +20,11 @@ type hints struct {
 	dir  string   // the root with symlinks resolved
 	ways []string // see waysTo
 
-	// taken is called for each event that is taken in, and says when that was; zero if
-	// nobody wants to know.
-	taken func() time.Time
+	taken   func() time.Time       // called for each event; returns when it arrived
+	expects func(name string) bool // whether a write of our own to that sidecar is expected
 
 	names *registry.Queue // daemon dirs to read
 	ours  *registry.Queue // daemon dirs of whose sidecar a write was expected
-	notes *notes          // which those are; the watcher's, whatever the session
 	root  chan struct{}   // one slot: look at the root itself
 	lost  chan struct{}   // one slot: events were lost
 
@@ -37,16 +35,16 @@ type hints struct {
 
 func newHints(reg *registry.Registry, dir string, ways []string) *hints {
 	return &hints{
-		reg:   reg,
-		dir:   dir,
-		ways:  ways,
-		taken: func() time.Time { return time.Time{} },
-		names: registry.NewQueue(),
-		ours:  registry.NewQueue(),
-		notes: newNotes(),
-		root:  make(chan struct{}, 1),
-		lost:  make(chan struct{}, 1),
-		moved: make(map[string]struct{}),
+		reg:     reg,
+		dir:     dir,
+		ways:    ways,
+		taken:   time.Now,
+		expects: func(string) bool { return false },
+		names:   registry.NewQueue(),
+		ours:    registry.NewQueue(),
+		root:    make(chan struct{}, 1),
+		lost:    make(chan struct{}, 1),
+		moved:   make(map[string]struct{}),
 	}
 }
 
@@ -111,15 +109,13 @@ func (h *hints) event(ev fsnotify.Event) (noise bool) {
 		}
 	}
 	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !daemondir.Quarantined(name) {
-		h.mu.Lock()
-		h.moved[name] = struct{}{}
-		h.mu.Unlock()
+		h.addMoved(name)
 	}
-	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && h.notes.has(name) {
-		h.ours.AddAt(name, at)
+	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && h.expects(name) {
+		h.ours.Add(name, at)
 		return false
 	}
-	h.names.AddAt(name, at)
+	h.names.Add(name, at)
 	return false
 }
 
@@ -148,6 +144,13 @@ func (h *hints) error(err error) {
 	if !errors.Is(err, syscall.EINVAL) {
 		signal(h.lost)
 	}
+}
+
+// addMoved notes that the watch of the daemon dir name may be gone or another's.
+func (h *hints) addMoved(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moved[name] = struct{}{}
 }
 
 // takeMoved says whether the watch of the daemon dir name is in doubt, and forgets it.

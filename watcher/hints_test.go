@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -94,9 +95,10 @@ func TestEvent(t *testing.T) {
 	dir := filepath.Join(data, "run", "runtime")
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
-			reg := registry.New()
-			reg.Put(daemondir.Entry{Name: "a"})
-			reg.Put(daemondir.Entry{Name: "shut", Problem: daemondir.ProblemPermission})
+			reg := registry.New(dir)
+			w, _ := reg.Write()
+			w.Put(daemondir.Entry{Name: "a"}, time.Time{})
+			w.Put(daemondir.Entry{Name: "shut", Problem: daemondir.ProblemPermission}, time.Time{})
 			h := newHints(reg, dir, []string{dir, filepath.Join(data, "disk", "runtime")})
 
 			h.event(fsnotify.Event{Name: data + filepath.FromSlash(test.path), Op: test.op})
@@ -105,7 +107,7 @@ func TestEvent(t *testing.T) {
 			if test.want.read != "" {
 				read = []string{test.want.read}
 			}
-			if got := h.names.Take(); !slices.Equal(got, read) {
+			if got := names(h.names); !slices.Equal(got, read) {
 				t.Errorf("reads %q, want %q", got, read)
 			}
 			if got := h.takeMoved(test.want.read); got != test.want.moved {
@@ -132,7 +134,7 @@ func TestEvent(t *testing.T) {
 func TestEventBelowSlash(t *testing.T) {
 	slash := string(filepath.Separator)
 	dir := slash + filepath.Join("data", "runtime")
-	h := newHints(registry.New(), dir, []string{dir})
+	h := newHints(registry.New("/data"), dir, []string{dir})
 	h.event(fsnotify.Event{Name: slash + slash + "data", Op: fsnotify.Create})
 	if !h.mustRearm() {
 		t.Error("the root's parent is not recognised")
@@ -143,13 +145,13 @@ func TestEventBelowSlash(t *testing.T) {
 // happens there concerns the root and the daemon dirs in it.
 func TestEventInRootThatHoldsItsLink(t *testing.T) {
 	dir := filepath.FromSlash("/data")
-	h := newHints(registry.New(), dir, []string{filepath.Join(dir, "link"), dir})
+	h := newHints(registry.New("/data"), dir, []string{filepath.Join(dir, "link"), dir})
 	h.event(fsnotify.Event{Name: filepath.Join(dir, "link"), Op: fsnotify.Remove})
 	if !h.mustRearm() {
 		t.Error("the link is not recognised")
 	}
 	h.event(fsnotify.Event{Name: filepath.Join(dir, "a"), Op: fsnotify.Create})
-	if got := h.names.Take(); !slices.Contains(got, "a") {
+	if got := names(h.names); !slices.Contains(got, "a") {
 		t.Errorf("reads %q, want a too", got)
 	}
 }
@@ -168,7 +170,7 @@ func TestError(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
-			h := newHints(registry.New(), "/data", nil)
+			h := newHints(registry.New("/data"), "/data", nil)
 			h.error(test.err)
 			h.error(test.err) // a second one must not block
 			if got := len(h.lost) == 1; got != test.lost {

@@ -34,7 +34,7 @@ func TestOutOfWatches(t *testing.T) {
 		spawn(t, root, fmt.Sprint("daemon", i), 1)
 	}
 	limit(t, "max_inotify_watches", 12) // the root, its parent and ten dirs
-	w := start(t, Options{Root: root, PollInterval: soon})
+	w := start(t, setup{Root: root, PollInterval: soon})
 	w.waitFor("watch.degraded", 1)
 	line := w.log.Events("watch.degraded")[0]
 	if line["reason"] != "max_user_watches" || !strings.Contains(fmt.Sprint(line["error"]), "fs.inotify.max_user_watches") {
@@ -75,7 +75,7 @@ func TestOutOfWatchesUntilDirsAreRemoved(t *testing.T) {
 		spawn(t, root, fmt.Sprint("daemon", i), 1)
 	}
 	limit(t, "max_inotify_watches", 12)
-	w := start(t, Options{Root: root, PollInterval: soon})
+	w := start(t, setup{Root: root, PollInterval: soon})
 	w.waitFor("watch.degraded", 1)
 	for i := range 10 {
 		removeAll(t, filepath.Join(root, fmt.Sprint("daemon", i)))
@@ -111,7 +111,7 @@ func TestNoWatchesAtAll(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	limit(t, "max_inotify_watches", 0)
-	w := start(t, Options{Root: root, PollInterval: soon})
+	w := start(t, setup{Root: root, PollInterval: soon})
 	w.waitFor("watch.degraded", 1)
 	spawn(t, root, "a", 2)
 	spawn(t, root, "b", 2)
@@ -144,7 +144,7 @@ func TestOutOfInstances(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
 	limit(t, "max_inotify_instances", 0)
 	var lock testLock
-	w := start(t, Options{Root: root, PollInterval: soon, Lock: lock.lock})
+	w := start(t, setup{Root: root, PollInterval: soon, Lock: lock.lock})
 	w.waitFor("watch.degraded", 1)
 	line := w.log.Events("watch.degraded")[0]
 	if line["reason"] != "max_user_instances" || !strings.Contains(fmt.Sprint(line["error"]), "fs.inotify.max_user_instances") {
@@ -183,7 +183,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	for i := range 5 {
 		spawn(t, root, fmt.Sprint("daemon", i), 1)
 	}
-	w := startSessions(t, Options{Root: root, PollInterval: soon, CheckInterval: soon})
+	w := start(t, setup{Root: root, PollInterval: soon, CheckInterval: soon})
 	w.waitFor("root.found", 1)
 	w.waitEqual()
 
@@ -212,8 +212,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	w.waitFor("events.overflow", 1)
 	checked := time.Now()
 	daemondirtest.Eventually(t, "a few checks", func() bool { return time.Since(checked) > 5*soon })
-	if w.reg.Len() != 5 || w.count("root.lost") > 0 {
-		t.Errorf("%d daemons are known of 5; logged %s", w.reg.Len(), w.history())
+	if w.registry.Len() != 5 || w.count("root.lost") > 0 {
+		t.Errorf("%d daemons are known of 5; logged %s", w.registry.Len(), w.history())
 	}
 
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
@@ -297,7 +297,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	var lock testLock
-	w := startSessions(t, Options{Root: root, Lock: lock.lock})
+	w := start(t, setup{Root: root, Lock: lock.lock})
 	w.waitPID("a", 1)
 	w.checkWatched()
 	before := descriptors()
@@ -330,7 +330,7 @@ func TestRootBelowSlash(t *testing.T) {
 	if err := os.Chdir("/"); err != nil {
 		t.Fatal(err)
 	}
-	w := start(t, Options{Root: "/data/runtime"})
+	w := start(t, setup{Root: "/data/runtime"})
 	w.waitFor("root.missing", 1)
 	spawn(t, mkdir(t, "/data/runtime"), "a", 1)
 	w.waitPID("a", 1)

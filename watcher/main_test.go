@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -29,10 +30,12 @@ const never = time.Hour
 // running is a [Watcher.Run] in a goroutine of its own.
 type running struct {
 	*Watcher
-	t    *testing.T
-	root string
-	reg  *registry.Registry
-	log  *daemondirtest.Log
+	t        *testing.T
+	root     string
+	registry *registry.Registry
+	changes  *registry.Follower // of all that the watcher writes
+	lock     Lock
+	log      *daemondirtest.Log
 
 	cancel context.CancelFunc
 	done   chan error
@@ -41,49 +44,63 @@ type running struct {
 	session *session
 }
 
-// start runs a watcher until the test ends, and fails the test if it leaves a
-// goroutine behind. Polling is off unless opts set an interval.
-func start(t *testing.T, opts Options) *running {
-	t.Helper()
-	w := prepare(t, opts)
-	w.run(w.Run)
-	return w
+// setup is what a test's watcher is made from.
+type setup struct {
+	Root                        string
+	PollInterval, CheckInterval time.Duration
+	Lock                        Lock
 }
 
-// startSessions is start, but so that the test can reach the current session.
-func startSessions(t *testing.T, opts Options) *running {
+// start runs a watcher until the test ends, and fails the test if it leaves a
+// goroutine behind. Polling is off unless opts set an interval.
+func start(t *testing.T, opts setup) *running {
 	t.Helper()
 	w := prepare(t, opts)
-	w.run(w.runSessions)
+	w.run()
 	return w
 }
 
 // prepare is start without the running.
-func prepare(t *testing.T, opts Options) *running {
+func prepare(t *testing.T, opts setup) *running {
 	t.Helper()
-	w := &running{t: t, root: opts.Root, reg: registry.New(), log: new(daemondirtest.Log), done: make(chan error, 1)}
-	opts.Registry = w.reg
-	opts.Log = zerolog.New(w.log)
-	if opts.PollInterval == 0 {
-		opts.PollInterval = never
+	reg := registry.New(opts.Root)
+	w := &running{
+		t: t, root: opts.Root, registry: reg, changes: reg.Follow(), lock: opts.Lock,
+		log: new(daemondirtest.Log), done: make(chan error, 1),
 	}
-	if opts.CheckInterval == 0 {
-		opts.CheckInterval = never
-	}
-	watcher, err := New(opts)
+	watcher, err := New(Options{
+		Registry: reg, Log: zerolog.New(w.log),
+		PollInterval: cmp.Or(opts.PollInterval, never), CheckInterval: cmp.Or(opts.CheckInterval, never),
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	watcher.onSession = func(s *session) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.session = s
 	}
 	w.Watcher = watcher
 	return w
 }
 
-func (w *running) run(run func(context.Context) error) {
+// newSession begins a session of a watcher that does not run.
+func (w *running) newSession() *session {
+	if w.reg == nil {
+		var err error
+		if w.reg, err = w.registry.Write(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return w.Watcher.newSession()
+}
+
+func (w *running) run() {
 	w.t.Helper()
 	before := runtime.NumGoroutine()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.cancel = cancel
-	go func() { w.done <- run(ctx) }()
+	go func() { w.done <- w.RunLocked(ctx, w.lock) }()
 	w.t.Cleanup(func() {
 		w.stop()
 		daemondirtest.Eventually(w.t, "every goroutine to end", func() bool { return runtime.NumGoroutine() <= before })
@@ -91,23 +108,6 @@ func (w *running) run(run func(context.Context) error) {
 			w.t.Logf("log:\n%s", w.log)
 		}
 	})
-}
-
-// runSessions is the loop of [Watcher.Run], but tells which session is the current one.
-func (w *running) runSessions(ctx context.Context) error {
-	defer w.unlock()
-	for ctx.Err() == nil {
-		s := w.newSession()
-		w.mu.Lock()
-		w.session = s
-		w.mu.Unlock()
-		err := s.serve(ctx)
-		s.end()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // overflow makes the current session believe that the kernel's queue was full.
@@ -151,7 +151,7 @@ func (w *running) waitPID(name string, pid int) {
 }
 
 func (w *running) hasPID(name string, pid int) bool {
-	e, ok := w.reg.Get(name)
+	e, ok := w.registry.Get(name)
 	return ok && e.PID == (daemondir.PID{N: uint32(pid), Known: true})
 }
 
@@ -170,20 +170,20 @@ func (w *running) waitEqual() {
 }
 
 func (w *running) diff() string {
-	fresh := registry.New()
-	if err := Scan(context.Background(), w.root, fresh); err != nil {
+	fresh := registry.New(w.root)
+	if err := Scan(context.Background(), fresh); err != nil {
 		return err.Error()
 	}
 	var diff strings.Builder
 	for _, name := range fresh.Names() {
 		want, _ := fresh.Get(name)
-		if got, ok := w.reg.Get(name); !ok {
+		if got, ok := w.registry.Get(name); !ok {
 			fmt.Fprintf(&diff, "%q is missing\n", name)
 		} else if got != want {
 			fmt.Fprintf(&diff, "%q is\n\t%+v, want\n\t%+v\n", name, got, want)
 		}
 	}
-	for _, name := range w.reg.Names() {
+	for _, name := range w.registry.Names() {
 		if _, ok := fresh.Get(name); !ok {
 			fmt.Fprintf(&diff, "%q is not on disk\n", name)
 		}
@@ -319,4 +319,12 @@ func (w *running) history() string {
 		}
 	}
 	return strings.Join(names, " ")
+}
+
+// names takes what waits in a queue.
+func names(q *registry.Queue) (names []string) {
+	for _, change := range q.Take() {
+		names = append(names, change.Name)
+	}
+	return names
 }

@@ -31,7 +31,7 @@ func TestOverflowForReal(t *testing.T) {
 	defer os.RemoveAll(root)
 	spawn(t, root, "gone", 1)
 	spawn(t, root, "remade", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("gone", 1)
 	w.waitPID("remade", 1)
 	w.checkWatched()
@@ -53,7 +53,7 @@ func TestOverflowForReal(t *testing.T) {
 	if w.count("events.overflow") == 0 {
 		t.Error("the overflow is not said")
 	}
-	if got, want := w.reg.Len(), flood+1; got != want {
+	if got, want := w.registry.Len(), flood+1; got != want {
 		t.Errorf("%d daemons are known of %d", got, want)
 	}
 	last := "daemon" + strconv.Itoa(flood)

@@ -18,7 +18,7 @@ import (
 func TestRootIsRemoved(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 
 	removeAll(t, root)
@@ -39,7 +39,7 @@ func TestRootIsRemoved(t *testing.T) {
 func TestRootIsRemovedAndMadeAgainAtOnce(t *testing.T) {
 	root := newRoot(t)
 	var lock testLock
-	w := start(t, Options{Root: root, Lock: lock.lock})
+	w := start(t, setup{Root: root, Lock: lock.lock})
 	for round := 1; round <= 20; round++ {
 		w.waitFor("root.found", round)
 		w.checkWatched()
@@ -59,7 +59,7 @@ func TestRootIsRenamedAway(t *testing.T) {
 	root := newRoot(t)
 	away := root + "2" // the root's name is a prefix of it
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	for range 10 {
 		lost := w.count("root.lost")
@@ -79,7 +79,7 @@ func TestRootIsRenamedAwayAndBackAtOnce(t *testing.T) {
 	root := newRoot(t)
 	away := root + ".away"
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	for range 30 {
 		rename(t, root, away)
@@ -94,7 +94,7 @@ func TestRootIsReplaced(t *testing.T) {
 	parent := filepath.Dir(root)
 	spawn(t, root, "common", 1)
 	spawn(t, root, "old", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("old", 1)
 	for round := range 20 {
 		next := filepath.Join(parent, fmt.Sprint("next", round))
@@ -142,7 +142,7 @@ func TestRootIsMissingAtStart(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			for range 10 {
 				top := t.TempDir()
-				w := start(t, Options{Root: filepath.Join(top, parents)})
+				w := start(t, setup{Root: filepath.Join(top, parents)})
 				appear(t, w, top)
 				spawn(t, w.root, "a", 1)
 				w.waitPID("a", 1)
@@ -174,7 +174,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 	for round := range 2000 {
 		one := filepath.Join(top, fmt.Sprint("one", round))
 		root := filepath.Join(one, "two", "runtime")
-		h := newHints(registry.New(), root, []string{root})
+		h := newHints(registry.New("/data"), root, []string{root})
 		current.Store(h)
 		fsn.Remove(top)
 
@@ -198,7 +198,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 
 func TestRootMissingIsSaid(t *testing.T) {
 	top := t.TempDir()
-	w := start(t, Options{Root: filepath.Join(top, "one", "runtime")})
+	w := start(t, setup{Root: filepath.Join(top, "one", "runtime")})
 	w.waitFor("root.missing", 1)
 	mkdir(t, w.root)
 	w.waitFor("root.found", 1)
@@ -210,12 +210,12 @@ func TestRootMissingIsSaid(t *testing.T) {
 func TestRootBecomesAFile(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	removeAll(t, root)
 	write(t, root, "")
 	w.waitFor("root.lost", 1)
-	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
+	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.registry.Len() == 0 })
 	removeAll(t, root)
 	spawn(t, mkdir(t, root), "b", 2)
 	w.waitPID("b", 2)
@@ -228,7 +228,7 @@ func TestRootsParentIsRemoved(t *testing.T) {
 		t.Run(fmt.Sprintf("waiting %v", wait), func(t *testing.T) {
 			parent := filepath.Join(t.TempDir(), "grandparent", "parent")
 			root := mkdir(t, filepath.Join(parent, "runtime"))
-			w := start(t, Options{Root: root})
+			w := start(t, setup{Root: root})
 			w.waitFor("root.found", 1)
 			for round := range 15 {
 				lost := w.count("root.lost")
@@ -249,7 +249,7 @@ func TestRootsParentIsRenamed(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	root := mkdir(t, filepath.Join(parent, "runtime"))
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	for range 10 {
 		rename(t, parent, parent+".away")
@@ -261,7 +261,7 @@ func TestRootsParentIsRenamed(t *testing.T) {
 	w.waitFor("root.lost", 1)
 	w.waitEqual()
 	rename(t, parent+".away", parent)
-	daemondirtest.Eventually(t, "the root to be served again", func() bool { return w.reg.Len() == 1 })
+	daemondirtest.Eventually(t, "the root to be served again", func() bool { return w.registry.Len() == 1 })
 	w.checkWatched()
 }
 
@@ -270,7 +270,7 @@ func TestRootsGrandparentIsRenamed(t *testing.T) {
 	grandparent := filepath.Join(t.TempDir(), "grandparent")
 	root := mkdir(t, filepath.Join(grandparent, "parent", "runtime"))
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root, CheckInterval: 10 * time.Millisecond})
+	w := start(t, setup{Root: root, CheckInterval: 10 * time.Millisecond})
 	w.waitPID("a", 1)
 	rename(t, grandparent, grandparent+".away")
 	w.waitFor("root.lost", 1)
@@ -285,13 +285,13 @@ func TestRootsGrandparentIsRenamed(t *testing.T) {
 func TestRootIsScannedOnce(t *testing.T) {
 	root := newRoot(t)
 	parent := filepath.Dir(root)
-	w := prepare(t, Options{Root: root})
+	w := prepare(t, setup{Root: root})
 	var sessions atomic.Int32
 	w.eventless = func(string) string {
 		sessions.Add(1)
 		return ""
 	}
-	w.run(w.Run)
+	w.run()
 	w.waitFor("root.found", 1)
 	for i := range 300 {
 		path := filepath.Join(parent, fmt.Sprint("runtime", i))
@@ -371,7 +371,7 @@ func TestRootIsASymlink(t *testing.T) {
 			spawn(t, mkdir(t, f.other), "b", 2)
 			symlink(t, f.link2, f.root)
 			symlink(t, filepath.Join("..", "disk", "runtime"), f.link2)
-			w := start(t, Options{Root: f.root})
+			w := start(t, setup{Root: f.root})
 			w.waitPID("a", 1)
 			w.checkWatched()
 			test.do(t, w, f)
@@ -390,7 +390,7 @@ func TestSymlinkIsChangedWhileASessionBegins(t *testing.T) {
 	spawn(t, mkdir(t, next), "b", 2)
 	root := filepath.Join(top, "runtime")
 	symlink(t, old, root)
-	w := prepare(t, Options{Root: root})
+	w := prepare(t, setup{Root: root})
 	s := w.newSession()
 	defer s.end()
 	symlink(t, next, root+".new")
@@ -398,8 +398,8 @@ func TestSymlinkIsChangedWhileASessionBegins(t *testing.T) {
 	if err := s.serve(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if w.reg.Len() > 0 {
-		t.Errorf("serves %q as the new root", w.reg.Names())
+	if w.registry.Len() > 0 {
+		t.Errorf("serves %q as the new root", w.registry.Names())
 	}
 }
 
@@ -409,7 +409,7 @@ func TestRootIsADanglingSymlink(t *testing.T) {
 	target := filepath.Join(top, "disk", "data", "runtime")
 	root := filepath.Join(mkdir(t, filepath.Join(top, "home")), "runtime")
 	symlink(t, target, root)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.missing", 1)
 	spawn(t, mkdir(t, target), "a", 1)
 	w.waitPID("a", 1)
@@ -422,7 +422,7 @@ func TestRootHoldsTheLinkToIt(t *testing.T) {
 	root := filepath.Join(top, "runtime")
 	symlink(t, ".", root)
 	spawn(t, top, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	w.checkWatched()
 	spawn(t, top, "b", 2)
@@ -440,7 +440,7 @@ func TestRootIsBelowASymlink(t *testing.T) {
 	root := filepath.Join(top, "home", "runtime")
 	symlink(t, filepath.Join(real, "daemons"), filepath.Join(real, "runtime"))
 	spawn(t, mkdir(t, filepath.Join(real, "daemons")), "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	w.checkWatched()
 	removeAll(t, filepath.Join(real, "daemons"))

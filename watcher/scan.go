@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -80,9 +79,7 @@ func (s *session) scan(ctx context.Context) {
 	if !s.scanned {
 		s.scanned = true
 		s.reportResync()
-		if s.opts.Scanned != nil {
-			s.opts.Scanned()
-		}
+		s.reg.SetSynced()
 	}
 }
 
@@ -112,14 +109,19 @@ func readEach(root string, names []string, meanwhile func(), take func(name stri
 	}
 }
 
-// Scan fills reg from root once, without watching: for a single pass. It returns when
-// ctx is done, or an error when root cannot be served; one that does not exist is an
-// empty one and no error.
-func Scan(ctx context.Context, root string, reg *registry.Registry) error {
-	root, err := filepath.Abs(root)
-	if err != nil {
-		return fmt.Errorf("resolving root: %w", err)
+// Scan fills reg from its root once, without watching: for a single pass. It returns when
+// ctx is done, or an error when the root cannot be served, or when somebody else writes
+// reg; a root that does not exist is an empty one and no error.
+func Scan(ctx context.Context, reg *registry.Registry) error {
+	if err := reg.Check(); err != nil {
+		return fmt.Errorf("watcher: %w", err)
 	}
+	w, err := reg.Write()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	root := reg.Root()
 	if state := lookAt(root); !state.found() {
 		return state.err
 	}
@@ -137,7 +139,7 @@ func Scan(ctx context.Context, root string, reg *registry.Registry) error {
 		readEach(root, batch, func() {}, func(name string, e daemondir.Entry, err error) {
 			switch {
 			case err == nil:
-				reg.Put(e)
+				w.Put(e, time.Time{})
 			case errors.Is(err, daemondir.ErrBusy):
 				busy = append(busy, name)
 			case !errors.Is(err, fs.ErrNotExist):

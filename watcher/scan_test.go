@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
@@ -23,18 +24,18 @@ func TestScanEqualsWatcher(t *testing.T) {
 	mkdir(t, filepath.Join(root, daemondir.QuarantinePrefix+"left"))
 	write(t, filepath.Join(root, "file"), "no daemon dir")
 
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	w.waitEqual()
-	if want := 3*scanBatch + 2; w.reg.Len() != want {
-		t.Errorf("%d entries, want %d", w.reg.Len(), want)
+	if want := 3*scanBatch + 2; w.registry.Len() != want {
+		t.Errorf("%d entries, want %d", w.registry.Len(), want)
 	}
 }
 
 // Nothing there yet is the normal state before the first spawn.
 func TestScanMissingRoot(t *testing.T) {
-	reg := registry.New()
-	if err := Scan(t.Context(), filepath.Join(t.TempDir(), "no", "runtime"), reg); err != nil {
+	reg := registry.New(filepath.Join(t.TempDir(), "no", "runtime"))
+	if err := Scan(t.Context(), reg); err != nil {
 		t.Error(err)
 	}
 	if reg.Len() > 0 {
@@ -45,7 +46,7 @@ func TestScanMissingRoot(t *testing.T) {
 func TestScanRootThatIsAFile(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
 	write(t, root, "")
-	if err := Scan(t.Context(), root, registry.New()); err == nil {
+	if err := Scan(t.Context(), registry.New(root)); err == nil {
 		t.Error("a file is served as a root")
 	}
 }
@@ -66,15 +67,15 @@ func TestScanSkipsSymlinks(t *testing.T) {
 			t.Skipf("no symlinks: %v", err)
 		}
 	}
-	reg := registry.New()
-	if err := Scan(t.Context(), root, reg); err != nil {
+	reg := registry.New(root)
+	if err := Scan(t.Context(), reg); err != nil {
 		t.Fatal(err)
 	}
 	if got := reg.Names(); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("entries %q, want b only", got)
 	}
 	// The watcher gets events on the links, too.
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("b", 2)
 	if err := os.Symlink(filepath.Join(root, "b"), filepath.Join(root, "late")); err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestScanIsCancelled(t *testing.T) {
 	spawn(t, root, "a", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Scan(ctx, root, registry.New()); !errors.Is(err, context.Canceled) {
+	if err := Scan(ctx, registry.New(root)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
 }
@@ -102,18 +103,18 @@ func TestScanReadsHintsFirst(t *testing.T) {
 	for i := range 2 * scanBatch {
 		mkdir(t, filepath.Join(root, fmt.Sprint("daemon", i)))
 	}
-	names, err := listDirs(root)
+	onDisk, err := listDirs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := names[len(names)-1]
+	last := onDisk[len(onDisk)-1]
 
-	w := prepare(t, Options{Root: root})
+	w := prepare(t, setup{Root: root})
 	s := w.newSession()
 	defer s.end()
-	s.hints.names.Add(last)
+	s.hints.names.Add(last, time.Time{})
 	s.scan(t.Context())
-	if order := w.reg.Changes().Take(); order[0] != last || len(order) != len(names) {
+	if order := names(w.changes.Queue); order[0] != last || len(order) != len(onDisk) {
 		t.Errorf("%q is number %d of %d", last, slices.Index(order, last), len(order))
 	}
 }

@@ -12,21 +12,26 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// ScanDir fills reg with the one daemon dir name of root, once, without watching. The
-// error is fs.ErrNotExist if there is no such directory, or says why it cannot be read.
-func ScanDir(ctx context.Context, root, name string, reg *registry.Registry) error {
+// ScanDir is [Scan] of the one daemon dir name. The error is fs.ErrNotExist if there is no
+// such directory, or says why it cannot be read.
+func ScanDir(ctx context.Context, reg *registry.Registry, name string) error {
 	// Nothing that leads out of the root, or deeper into it.
 	if name == "." || name == ".." || name != filepath.Base(name) || !filepath.IsLocal(name) {
 		return fmt.Errorf("%q in root: %w", name, fs.ErrNotExist)
 	}
+	w, err := reg.Write()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
 	for ctx.Err() == nil {
-		e, err := daemondir.Read(root, name)
+		e, err := daemondir.Read(reg.Root(), name)
 		if errors.Is(err, daemondir.ErrBusy) {
 			time.Sleep(busyRetry)
 			continue
 		}
 		if err == nil {
-			reg.Put(e)
+			w.Put(e, time.Time{})
 		}
 		return err
 	}

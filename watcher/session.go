@@ -32,9 +32,7 @@ type session struct {
 	end     func() // releases what newSession took
 	scanned bool   // one scan got through
 
-	business int // calls of busy(true) that are not over
-
-	noticed time.Time // when the event was taken whose hint is worked off; zero: a look of our own
+	noticed time.Time // when the event behind this read arrived; zero for scans and polls
 
 	added, changed, removed int // what was put into and deleted from the registry so far
 }
@@ -43,7 +41,7 @@ type session struct {
 func (w *Watcher) newSession() *session {
 	dir, ways := waysTo(w.root)
 	s := &session{Watcher: w, dir: dir, hints: newHints(w.opts.Registry, dir, ways)}
-	s.hints.notes, s.hints.taken = w.notes, w.taken
+	s.hints.expects, s.hints.taken = w.reg.Expects, w.taken
 	fsn, err := fsnotify.NewWatcher()
 	if err != nil {
 		s.watches = newWatches(nil, err)
@@ -78,15 +76,11 @@ func (s *session) serve(ctx context.Context) error {
 		}
 		s.watches.eventless = s.eventless(s.dir)
 		s.watches.addRoot(s.dir)
-		s.busy(true)
 		s.scan(ctx)
-		s.busy(false)
 	} else {
 		s.reportResync()
 	}
-	if s.opts.Ready != nil {
-		s.opts.Ready()
-	}
+	s.isReady()
 	s.loop(ctx, state)
 	return nil
 }
@@ -128,7 +122,9 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.work(ctx)
 		case <-s.hints.ours.Ready():
 			s.work(ctx)
-		case <-s.opts.Ping:
+		case <-s.reg.Doubts().Ready():
+			s.recheckDoubts()
+		case <-s.pings:
 		case <-pollC:
 			s.watches.retry()
 			if s.watches.canBegin() || !lookAt(s.root).same(state) {
@@ -155,12 +151,7 @@ func (s *session) replaced(state rootState) bool {
 func (s *session) work(ctx context.Context) {
 	s.answer()
 	defer func() { s.noticed = time.Time{} }()
-	hints := s.hints.names.TakeWaiting()
-	if len(hints) > burst {
-		s.busy(true)
-		defer s.busy(false)
-	}
-	for _, hint := range hints {
+	for _, hint := range s.hints.names.Take() {
 		if ctx.Err() != nil {
 			return
 		}
@@ -176,33 +167,25 @@ func (s *session) work(ctx context.Context) {
 		}
 		s.read(name)
 	}
-	for _, hint := range s.hints.ours.TakeWaiting() {
+	for _, hint := range s.hints.ours.Take() {
 		s.noticed = hint.Since
 		s.confirm(hint.Name)
 	}
 }
 
-// burst is how many dirs are many, see [Options.Busy]: 2 to 5 ms of reading.
-const burst = 64
-
-// busy tells whoever wants to know that much is to be done, or that it is over; a burst
-// in the course of a scan is part of that.
-func (s *session) busy(on bool) {
-	was := s.business
-	if on {
-		s.business++
-	} else {
-		s.business--
-	}
-	if s.opts.Busy != nil && (was == 0 || s.business == 0) {
-		s.opts.Busy(on)
+// recheckDoubts looks anew at the dirs that somebody found to be others than the registry
+// says: no event told of it, so the watch may be another dir's, too.
+func (s *session) recheckDoubts() {
+	for _, doubt := range s.reg.Doubts().Take() {
+		s.hints.addMoved(doubt.Name)
+		s.hints.names.Add(doubt.Name, time.Time{})
 	}
 }
 
 // answer takes a ping that is waiting, in the course of what may take long.
 func (s *session) answer() {
 	select {
-	case <-s.opts.Ping:
+	case <-s.pings:
 	default:
 	}
 }
@@ -229,8 +212,8 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 	if err == nil {
 		if other, ok := s.watches.bind(s.dir, name, e.Dir); !ok {
 			// The watch was another dir's: both are taken down and made again.
-			s.hints.names.Add(other)
-			s.hints.names.Add(name)
+			s.hints.names.Add(other, time.Time{})
+			s.hints.names.Add(name, time.Time{})
 		}
 		s.put(e)
 		if e.Problem == daemondir.ProblemIO {
@@ -242,12 +225,12 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.watches.drop(s.dir, name)
-		if s.remove(name) {
+		if s.reg.Delete(name) {
 			s.removed++
 		}
 	case errors.Is(err, daemondir.ErrBusy):
 		time.Sleep(busyRetry)
-		s.hints.names.AddAt(name, s.noticed)
+		s.hints.names.Add(name, s.noticed)
 	default:
 		// Out of descriptors or memory: what is known stays, and is looked at again.
 		s.watches.postpone(name, err)
@@ -257,7 +240,7 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 func (s *session) put(e daemondir.Entry) {
 	_, known := s.opts.Registry.Get(e.Name)
 	switch {
-	case !s.opts.Registry.PutAt(e, s.noticed):
+	case !s.reg.Put(e, s.noticed):
 	case known:
 		s.changed++
 	default:

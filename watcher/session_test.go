@@ -21,7 +21,7 @@ import (
 func TestErrorsAreDrained(t *testing.T) {
 	root := newRoot(t)
 	away := mkdir(t, filepath.Join(t.TempDir(), "away"))
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	for round := 1; round <= 100; round++ {
 		spawn(t, root, "a", round)
 		w.waitPID("a", round)
@@ -38,7 +38,7 @@ func TestErrorsAreDrained(t *testing.T) {
 // the time the dir is read.
 func TestSpawnsAreNotMissed(t *testing.T) {
 	root := newRoot(t)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	var spawners sync.WaitGroup
 	for spawner := range 2 {
@@ -118,7 +118,7 @@ func TestDirsChangeNames(t *testing.T) {
 			}
 			spawn(t, root, "a", 1)
 			spawn(t, root, "b", 2)
-			w := start(t, Options{Root: root})
+			w := start(t, setup{Root: root})
 			for range 40 {
 				w.waitEqual()
 				w.checkWatched()
@@ -134,7 +134,7 @@ func TestDirsChangeNames(t *testing.T) {
 func TestSidecarInTwoHalves(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	for round := range 20 {
 		f, err := os.Create(sidecarPath(root, "a"))
@@ -154,12 +154,12 @@ func TestSidecarInTwoHalves(t *testing.T) {
 				t.Fatal(err)
 			}
 			daemondirtest.Eventually(t, fmt.Sprintf("problem %q", part.problem), func() bool {
-				e, _ := w.reg.Get("a")
+				e, _ := w.registry.Get("a")
 				return e.Problem == part.problem
 			})
 		}
 		f.Close()
-		if e, _ := w.reg.Get("a"); e.SpawnedAt != daemondir.At(uint64(1000+round)) {
+		if e, _ := w.registry.Get("a"); e.SpawnedAt != daemondir.At(uint64(1000+round)) {
 			t.Fatalf("spawned at %v", e.SpawnedAt)
 		}
 	}
@@ -186,10 +186,10 @@ func TestDirBecomesReadable(t *testing.T) {
 	chmod(0, 0)
 	t.Cleanup(func() { chmod(0o755, 0o644) })
 
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	for _, name := range []string{"dir", "file"} {
 		daemondirtest.Eventually(t, name+" to be unreadable", func() bool {
-			e, ok := w.reg.Get(name)
+			e, ok := w.registry.Get(name)
 			return ok && e.Problem == daemondir.ProblemPermission
 		})
 	}
@@ -211,11 +211,11 @@ func TestChmodCostsNoRead(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	spawn(t, root, "z", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	w.waitPID("z", 1)
 	w.waitEqual()
-	w.reg.Changes().Take()
+	w.changes.Take()
 	// A read would find the new time and change the entry.
 	old := time.Unix(1, 0)
 	if err := os.Chtimes(sidecarPath(root, "a"), old, old); err != nil {
@@ -223,7 +223,7 @@ func TestChmodCostsNoRead(t *testing.T) {
 	}
 	spawn(t, root, "z", 2) // comes in after it
 	w.waitPID("z", 2)
-	if e, _ := w.reg.Get("a"); e.Sidecar.MTime == old.UnixNano() {
+	if e, _ := w.registry.Get("a"); e.Sidecar.MTime == old.UnixNano() {
 		t.Error("a was read again")
 	}
 }
@@ -232,14 +232,14 @@ func TestChmodCostsNoRead(t *testing.T) {
 func TestEventlessFileSystem(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := prepare(t, Options{Root: root, PollInterval: 5 * time.Millisecond})
+	w := prepare(t, setup{Root: root, PollInterval: 5 * time.Millisecond})
 	w.eventless = func(path string) string {
 		if path == "" {
 			t.Errorf("asked for %q", path)
 		}
 		return "nfs"
 	}
-	w.run(w.Run)
+	w.run()
 	w.waitFor("watch.degraded", 1)
 	// A change of time raises no event that is heeded, so whoever sees it has polled.
 	for i := range 10 {
@@ -248,7 +248,7 @@ func TestEventlessFileSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		daemondirtest.Eventually(t, "the new time", func() bool {
-			e, _ := w.reg.Get("a")
+			e, _ := w.registry.Get("a")
 			return e.Sidecar.MTime == when.UnixNano()
 		})
 	}
@@ -265,7 +265,7 @@ func TestOverflow(t *testing.T) {
 	for _, name := range []string{"stays", "changes", "goes"} {
 		spawn(t, root, name, 1)
 	}
-	w := startSessions(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	w.waitEqual()
 
@@ -301,7 +301,7 @@ func TestOverflow(t *testing.T) {
 // While the root is missing its parent's events may be lost as well.
 func TestOverflowWithoutRoot(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
-	w := startSessions(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.missing", 1)
 	w.overflow()
 	w.waitFor("registry.resynced", 1)
@@ -320,21 +320,21 @@ func TestQuarantine(t *testing.T) {
 	left := daemondir.QuarantinePrefix + "left"
 	spawn(t, root, left, 1)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID(left, 1)
 	w.waitPID("a", 1)
 
 	removing := daemondir.QuarantinePrefix + "a"
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, removing))
-	daemondirtest.Eventually(t, "a to be gone", func() bool { _, ok := w.reg.Get("a"); return !ok })
+	daemondirtest.Eventually(t, "a to be gone", func() bool { _, ok := w.registry.Get("a"); return !ok })
 	spawn(t, root, "b", 1)
 	w.waitPID("b", 1)
-	if _, ok := w.reg.Get(removing); ok {
+	if _, ok := w.registry.Get(removing); ok {
 		t.Error("the removal is taken for a leftover")
 	}
 	removeAll(t, filepath.Join(root, removing))
 	removeAll(t, filepath.Join(root, left))
-	daemondirtest.Eventually(t, "the leftover to be gone", func() bool { _, ok := w.reg.Get(left); return !ok })
+	daemondirtest.Eventually(t, "the leftover to be gone", func() bool { _, ok := w.registry.Get(left); return !ok })
 	w.waitEqual()
 }
 
@@ -345,7 +345,7 @@ func TestQuarantineIsNotWatched(t *testing.T) {
 	left := daemondir.QuarantinePrefix + "left"
 	spawn(t, root, left, 1)
 	spawn(t, root, "a", 1)
-	s := prepare(t, Options{Root: root}).newSession()
+	s := prepare(t, setup{Root: root}).newSession()
 	defer s.end()
 	s.scan(t.Context())
 	watched := s.watches.fsn.WatchList()
@@ -360,7 +360,7 @@ func TestQuarantineIsNotWatched(t *testing.T) {
 // The dirs of a removal have a name of their own each; none may be remembered.
 func TestQuarantineLeavesNoTrace(t *testing.T) {
 	root := newRoot(t)
-	w := startSessions(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	for i := range 50 {
 		name := fmt.Sprint("daemon", i)
@@ -371,7 +371,7 @@ func TestQuarantineLeavesNoTrace(t *testing.T) {
 	}
 	spawn(t, root, "last", 1)
 	w.waitPID("last", 1)
-	daemondirtest.Eventually(t, "every name to be read", func() bool { return w.reg.Len() == 1 })
+	daemondirtest.Eventually(t, "every name to be read", func() bool { return w.registry.Len() == 1 })
 	w.stop()
 	if n := len(w.session.hints.moved); n > 0 {
 		t.Errorf("%d names are kept", n)
@@ -384,7 +384,7 @@ func TestQuarantineLeavesNoTrace(t *testing.T) {
 // Files of any kind in the root are no daemon dirs, whatever happens to them.
 func TestFilesInRoot(t *testing.T) {
 	root := newRoot(t)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	for i := range 20 {
 		path := filepath.Join(root, "a")
@@ -409,7 +409,7 @@ func TestNames(t *testing.T) {
 		names = append(names, "a\nb", `a\b`, "\xff\xfe", "a:b")
 	}
 	root := newRoot(t)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	for i, name := range names {
 		spawn(t, root, name, 1+i)
@@ -422,5 +422,5 @@ func TestNames(t *testing.T) {
 	for _, name := range names {
 		removeAll(t, filepath.Join(root, name))
 	}
-	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.reg.Len() == 0 })
+	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.registry.Len() == 0 })
 }

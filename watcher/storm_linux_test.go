@@ -40,7 +40,7 @@ func TestStorm(t *testing.T) {
 	})
 	root := mkdir(t, filepath.Join(t.TempDir(), "parent", "runtime"))
 	var lock testLock
-	w := startSessions(t, Options{Root: root, Lock: lock.lock})
+	w := start(t, setup{Root: root, Lock: lock.lock})
 	var makers [2]*storm
 	for i := range makers {
 		makers[i] = &storm{w: w, root: root, rand: rand.New(rand.NewPCG(seed, uint64(i)))}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
@@ -20,7 +21,7 @@ func TestDirsAreSwapped(t *testing.T) {
 	a, b := filepath.Join(root, "a"), filepath.Join(root, "b")
 	spawn(t, root, "a", 1)
 	spawn(t, root, "b", 2)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	for round := range 100 {
 		w.waitEqual()
 		w.checkWatched()
@@ -38,7 +39,7 @@ func TestDirIsRenamedOver(t *testing.T) {
 	a, b := filepath.Join(root, "a"), filepath.Join(root, "b")
 	mkdir(t, a)
 	mkdir(t, b)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	for range 50 {
 		w.waitEqual()
 		w.checkWatched()
@@ -57,7 +58,7 @@ func TestDirIsRenamedOver(t *testing.T) {
 func TestLateDeleteSelf(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	for range 30 {
 		w.waitEqual()
 		w.checkWatched()
@@ -84,11 +85,14 @@ func undrained(t *testing.T, root string) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { fsn.Close() })
-	w := prepare(t, Options{Root: root})
+	w := prepare(t, setup{Root: root})
+	if w.reg, err = w.registry.Write(); err != nil {
+		t.Fatal(err)
+	}
 	s := &session{
 		Watcher: w.Watcher,
 		dir:     root,
-		hints:   newHints(w.reg, root, []string{root}),
+		hints:   newHints(w.registry, root, []string{root}),
 		watches: newWatches(fsn, nil),
 	}
 	s.watches.addRoot(root)
@@ -122,7 +126,7 @@ func TestAddReturnsWatchOfAnotherName(t *testing.T) {
 	s.read("a")
 
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
-	s.hints.names.Add("b")
+	s.hints.names.Add("b", time.Time{})
 	s.settle(t)
 	s.hints.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
 	s.settle(t)
@@ -253,18 +257,18 @@ func TestBindMountInRoot(t *testing.T) {
 func TestSidecarUnderLease(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	w := start(t, Options{Root: root})
+	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	w.waitEqual()
 	for round := 2; round < 12; round++ {
-		before, _ := w.reg.Get("a")
+		before, _ := w.registry.Get("a")
 		held := lease(t, sidecarPath(root, "a"))
 		write(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
 		daemondirtest.Eventually(t, "the lease to be in the watcher's way", func() bool {
 			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
 			return err != nil || kind != unix.F_WRLCK
 		})
-		if after, ok := w.reg.Get("a"); !ok || after != before {
+		if after, ok := w.registry.Get("a"); !ok || after != before {
 			t.Fatalf("under the lease the entry is %+v, want %+v", after, before)
 		}
 		spawn(t, root, "b", round) // others are read meanwhile

@@ -23,12 +23,14 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,10 +49,9 @@ const (
 	DefaultCheckInterval = 5 * time.Minute
 )
 
-// Options configure a [Watcher]. Root and Registry are required.
+// Options configure a [Watcher]. Registry is required.
 type Options struct {
-	Root     string             // the runtime root; it need not exist
-	Registry *registry.Registry // nobody else may write it
+	Registry *registry.Registry // of the root to be watched; the watcher writes it while it runs
 	Log      zerolog.Logger     // the zero value is silent
 
 	// PollInterval is the time between two reads of what cannot be watched; 0:
@@ -62,79 +63,80 @@ type Options struct {
 	// or replaced if it is a symlink, or that its file system was unmounted. 0:
 	// DefaultCheckInterval.
 	CheckInterval time.Duration
-
-	// Lock, if not nil, is called before a root that was found is scanned, and release
-	// when it is lost or Run ends. An error ends Run, unless the root is gone by then.
-	Lock func(root string) (release func(), err error)
-
-	// Timed has the registry's queue of changes say when the event behind each was taken in.
-	Timed bool
-
-	// Busy, if not nil, is called with true before many dirs are read in a row, as in a scan
-	// or after a burst of events, and with false when that is over.
-	Busy func(bool)
-
-	// Scanned, if not nil, is called after the first complete scan of a root that was
-	// found, and again after the scan that follows lost events.
-	Scanned func()
-
-	// Ready, if not nil, is called each time that the root has been looked at, and read if
-	// it is there, and the watcher begins to wait for what happens to it.
-	Ready func()
-
-	// Ping, if not nil, is received from as long as Run is not stuck, in the course of a
-	// long scan as well: for a watchdog.
-	Ping <-chan struct{}
 }
+
+// A Lock makes this process the only one that serves root, until release is called.
+type Lock = func(root string) (release func(), err error)
 
 // A Watcher watches one root. Make it with [New].
 type Watcher struct {
 	opts Options
-	root string // absolute and clean; a symlink in it is followed anew by each session
+	root string           // absolute and clean; a symlink in it is followed anew by each session
+	reg  *registry.Writer // while it runs
 
 	eventless func(path string) string // eventlessType, but in tests
+	onSession func(*session)           // called, if not nil, as each session begins: for tests
 
-	notes *notes // of our own writes
+	ran   atomic.Bool
+	ready chan struct{} // closed once the root has been looked at
+	pings chan struct{}
 
+	lockRoot   Lock      // nil: the root need not be locked
 	last       rootState // what the last session served
 	release    func()    // gives back the lock on the root; nil: not locked
-	degraded   bool      // watch.degraded was said, watch.restored not yet
-	overflowed bool      // events.overflow was said, registry.resynced not yet
+	degraded   bool      // watch.degraded was logged, watch.restored not yet
+	overflowed bool      // events.overflow was logged, registry.resynced not yet
 
-	tally
+	counters
 }
 
 // New returns a watcher; nothing runs and nothing is read before [Watcher.Run].
 func New(opts Options) (*Watcher, error) {
-	if opts.Root == "" || opts.Registry == nil {
-		return nil, errors.New("watcher: Root and Registry are required")
+	if err := opts.Registry.Check(); err != nil {
+		return nil, fmt.Errorf("watcher: %w", err)
 	}
 	if opts.PollInterval < 0 || opts.CheckInterval < 0 {
 		return nil, errors.New("watcher: intervals must not be negative")
 	}
-	if opts.PollInterval == 0 {
-		opts.PollInterval = DefaultPollInterval
-	}
-	if opts.CheckInterval == 0 {
-		opts.CheckInterval = DefaultCheckInterval
-	}
-	root, err := filepath.Abs(opts.Root)
-	if err != nil {
-		return nil, fmt.Errorf("resolving root: %w", err)
-	}
-	return &Watcher{opts: opts, root: root, eventless: eventlessType, notes: newNotes()}, nil
+	opts.PollInterval = cmp.Or(opts.PollInterval, DefaultPollInterval)
+	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
+	return &Watcher{
+		opts: opts, root: opts.Registry.Root(), eventless: eventlessType,
+		ready: make(chan struct{}), pings: make(chan struct{}),
+	}, nil
 }
 
+// ErrRan says that a watcher has run before. Make a new one.
+var ErrRan = errors.New("a watcher runs once")
+
 // Run watches until ctx is done and then returns nil. A root that does not exist is
-// waited for. One that is refused, unreadable, no directory, or locked by another
-// collector is an error; if it becomes so later, but for the lock, it counts as lost.
-func (w *Watcher) Run(ctx context.Context) error {
+// waited for. One that is refused, unreadable or no directory is an error; if it becomes
+// so later, it counts as lost. So is a second Run ([ErrRan]), and a registry that another
+// watcher writes ([registry.ErrWritten]).
+func (w *Watcher) Run(ctx context.Context) error { return w.RunLocked(ctx, nil) }
+
+// RunLocked is Run with a lock: it is taken before a root that was found is scanned, and
+// released when the root is lost or RunLocked returns. Its error ends RunLocked, unless
+// the root is gone by then.
+func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
+	if !w.ran.CompareAndSwap(false, true) {
+		return ErrRan
+	}
+	var err error
+	if w.reg, err = w.opts.Registry.Write(); err != nil {
+		return err
+	}
+	defer w.reg.Close()
+	w.lockRoot = lock
 	if first := lookAt(w.root); first.err != nil {
 		return first.err
 	}
 	defer w.unlock()
 	for ctx.Err() == nil {
 		s := w.newSession()
+		if w.onSession != nil {
+			w.onSession(s)
+		}
 		err := s.serve(ctx)
 		s.end()
 		if err != nil {
@@ -142,6 +144,32 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Registry returns the registry that the watcher writes.
+func (w *Watcher) Registry() *registry.Registry { return w.opts.Registry }
+
+// Ready is closed once the root has been read, or is found missing and waited for.
+func (w *Watcher) Ready() <-chan struct{} { return w.ready }
+
+// isReady makes Ready known.
+func (w *Watcher) isReady() {
+	select {
+	case <-w.ready:
+	default:
+		close(w.ready)
+	}
+}
+
+// Ping returns nil when the loop of Run answers, also in the course of a long scan, or
+// the error of ctx when that is done first: for a watchdog. Any goroutine may call it.
+func (w *Watcher) Ping(ctx context.Context) error {
+	select {
+	case w.pings <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // rootState is what stands at the root's path: nothing (the zero state), something
@@ -213,7 +241,7 @@ func (w *Watcher) enter(state rootState) {
 	if was.found() {
 		event(w.opts.Log.Warn(), "root.lost").Msg("runtime root is gone")
 		for _, name := range w.opts.Registry.Names() {
-			w.remove(name)
+			w.reg.Delete(name)
 		}
 		w.unlock()
 	}
@@ -228,10 +256,10 @@ func (w *Watcher) enter(state rootState) {
 // lock takes the lock on the root, unless it is held: a session that serves the root
 // of the last one goes on with its lock.
 func (w *Watcher) lock() error {
-	if w.opts.Lock == nil || w.release != nil {
+	if w.lockRoot == nil || w.release != nil {
 		return nil
 	}
-	release, err := w.opts.Lock(w.root)
+	release, err := w.lockRoot(w.root)
 	if err == nil {
 		w.release = release
 	}

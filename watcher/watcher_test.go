@@ -3,15 +3,14 @@ package watcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -20,10 +19,10 @@ func TestNewRefuses(t *testing.T) {
 		rule string
 		opts Options
 	}{
-		{"no root", Options{Registry: registry.New()}},
-		{"no registry", Options{Root: "runtime"}},
-		{"a negative poll interval", Options{Root: "runtime", Registry: registry.New(), PollInterval: -1}},
-		{"a negative check interval", Options{Root: "runtime", Registry: registry.New(), CheckInterval: -1}},
+		{"no root", Options{Registry: registry.New("")}},
+		{"no registry", Options{}},
+		{"a negative poll interval", Options{Registry: registry.New("runtime"), PollInterval: -1}},
+		{"a negative check interval", Options{Registry: registry.New("runtime"), CheckInterval: -1}},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
@@ -36,7 +35,7 @@ func TestNewRefuses(t *testing.T) {
 
 // The zero intervals are the ones that are documented, not tickers that panic.
 func TestNewDefaults(t *testing.T) {
-	w, err := New(Options{Root: "runtime", Registry: registry.New()})
+	w, err := New(Options{Registry: registry.New("runtime")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +71,7 @@ func TestRunRefusesRoot(t *testing.T) {
 			if !test.asRoot && os.Geteuid() <= 0 {
 				t.Skip("the superuser may read anything; there is no such mode on Windows")
 			}
-			w := prepare(t, Options{Root: test.root})
+			w := prepare(t, setup{Root: test.root})
 			if err := w.Run(t.Context()); err == nil {
 				t.Error("served")
 			}
@@ -87,14 +86,14 @@ func TestRunEndsWithContext(t *testing.T) {
 		"a root that is not there": filepath.Join(t.TempDir(), "no", "runtime"),
 	} {
 		t.Run(rule, func(t *testing.T) {
-			w := start(t, Options{Root: root})
+			w := start(t, setup{Root: root})
 			daemondirtest.Eventually(t, "a session", func() bool { return w.history() != "" })
 			w.stop()
 		})
 		t.Run(rule+", cancelled before", func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := prepare(t, Options{Root: root}).Run(ctx); err != nil {
+			if err := prepare(t, setup{Root: root}).Run(ctx); err != nil {
 				t.Error(err)
 			}
 		})
@@ -122,7 +121,7 @@ func (l *testLock) lock(root string) (func(), error) {
 func TestLock(t *testing.T) {
 	root := newRoot(t)
 	var lock testLock
-	w := start(t, Options{Root: root, Lock: lock.lock})
+	w := start(t, setup{Root: root, Lock: lock.lock})
 	w.waitFor("root.found", 1)
 	daemondirtest.Eventually(t, "the lock to be held", func() bool { return lock.held.Load() == 1 })
 
@@ -144,7 +143,7 @@ func TestLock(t *testing.T) {
 func TestLockIsKeptThroughOverflow(t *testing.T) {
 	root := newRoot(t)
 	var lock testLock
-	w := startSessions(t, Options{Root: root, Lock: lock.lock})
+	w := start(t, setup{Root: root, Lock: lock.lock})
 	w.waitFor("root.found", 1)
 	for n := 1; n <= 3; n++ {
 		w.overflow()
@@ -163,11 +162,11 @@ func TestLockErrorEndsRun(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	locked := errors.New("somebody else has it")
-	w := prepare(t, Options{Root: root, Lock: func(string) (func(), error) { return nil, locked }})
-	if err := w.Run(t.Context()); !errors.Is(err, locked) {
+	w := prepare(t, setup{Root: root, Lock: func(string) (func(), error) { return nil, locked }})
+	if err := w.RunLocked(t.Context(), w.lock); !errors.Is(err, locked) {
 		t.Errorf("error %v, want %v", err, locked)
 	}
-	if w.reg.Len() > 0 {
+	if w.registry.Len() > 0 {
 		t.Error("the root was read all the same")
 	}
 }
@@ -177,7 +176,7 @@ func TestLockErrorEndsRun(t *testing.T) {
 func TestLockOfRootThatIsGone(t *testing.T) {
 	root := newRoot(t)
 	var lock testLock
-	w := start(t, Options{Root: root, Lock: func(root string) (func(), error) {
+	w := start(t, setup{Root: root, Lock: func(root string) (func(), error) {
 		if lock.taken.Load() == 0 {
 			lock.taken.Add(1)
 			if err := os.Remove(root); err != nil {
@@ -192,33 +191,30 @@ func TestLockOfRootThatIsGone(t *testing.T) {
 	w.checkWatched()
 }
 
-// The first sweep waits for the first scan; each root that is found has one.
-func TestScanned(t *testing.T) {
+// Followers hear when the registry equals the root: once for each root that is found.
+func TestSynced(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	var scans, known atomic.Int32
-	var w *running
-	w = prepare(t, Options{Root: root, Lock: (&testLock{}).lock, Scanned: func() {
-		known.Store(int32(w.reg.Len()))
-		scans.Add(1)
-	}})
-	w.run(w.Run)
-	daemondirtest.Eventually(t, "the first scan", func() bool { return scans.Load() == 1 })
-	if known.Load() != 1 {
-		t.Error("called before the scan was complete")
+	w := start(t, setup{Root: root, Lock: (&testLock{}).lock})
+	synced := func(what string) {
+		t.Helper()
+		select {
+		case <-w.changes.Synced():
+		case <-time.After(patience):
+			t.Fatalf("never heard of %s", what)
+		}
+	}
+	synced("the first scan")
+	if w.registry.Len() != 1 {
+		t.Error("synced before the scan was complete")
 	}
 	w.checkWatched()
 	removeAll(t, root)
 	w.waitFor("root.lost", 1)
 	spawn(t, mkdir(t, root), "b", 1)
+	synced("the second scan")
 	w.waitPID("b", 1)
-	daemondirtest.Eventually(t, "the second scan", func() bool { return scans.Load() >= 2 })
 	w.checkWatched()
-	w.stop()
-	// Re-making a root is two events at most: its own and none of ours.
-	if n := scans.Load(); n > 3 {
-		t.Errorf("%d scans of two roots", n)
-	}
 }
 
 // Whoever starts after us may rely on what the registry says: a root that is there was
@@ -228,80 +224,70 @@ func TestReady(t *testing.T) {
 	spawn(t, root, "a", 1)
 	for rule, dir := range map[string]string{"a root": root, "no root": root + "-none"} {
 		t.Run(rule, func(t *testing.T) {
-			known := make(chan int, 1)
-			var w *running
-			w = prepare(t, Options{Root: dir, Ready: func() { known <- w.reg.Len() }})
-			w.run(w.Run)
+			w := start(t, setup{Root: dir})
 			select {
-			case n := <-known:
-				if want := map[string]int{"a root": 1, "no root": 0}[rule]; n != want {
-					t.Errorf("%d dirs were known, want %d", n, want)
-				}
+			case <-w.Ready():
 			case <-time.After(patience):
-				t.Error("never ready")
+				t.Fatal("never ready")
+			}
+			if want := map[string]int{"a root": 1, "no root": 0}[rule]; w.registry.Len() != want {
+				t.Errorf("%d dirs were known, want %d", w.registry.Len(), want)
 			}
 		})
 	}
 }
 
-// A ping is answered while there is nothing to do, and in the midst of a scan; not
-// while the watcher is stuck.
+// pinged says whether a ping is answered in time.
+func (w *running) pinged(within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(w.t.Context(), within)
+	defer cancel()
+	return w.Ping(ctx) == nil
+}
+
+// A ping is answered while there is nothing to do; not while the watcher is stuck, and
+// not after it has ended.
 func TestPing(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	ping := make(chan struct{})
 	stuck, free := make(chan struct{}), make(chan struct{})
-	w := start(t, Options{Root: root, Ping: ping, Scanned: func() {
+	w := start(t, setup{Root: root, Lock: func(string) (func(), error) {
 		close(stuck)
 		<-free
+		return func() {}, nil
 	}})
-	answered := func(within time.Duration) bool {
-		select {
-		case ping <- struct{}{}:
-			return true
-		case <-time.After(within):
-			return false
-		}
-	}
-	// The scan answers the pings that come before Scanned.
-	for waiting := true; waiting; {
-		select {
-		case ping <- struct{}{}:
-		case <-stuck:
-			waiting = false
-		case <-time.After(patience):
-			t.Fatal("neither scanned nor answered")
-		}
-	}
-	if answered(50 * time.Millisecond) {
+	<-stuck
+	if w.pinged(50 * time.Millisecond) {
 		t.Error("answered while it was stuck")
 	}
 	close(free)
 	for range 3 {
-		if !answered(patience) {
+		if !w.pinged(patience) {
 			t.Error("not answered while there was nothing to do")
 		}
 	}
 	w.checkWatched()
+	w.stop()
+	if w.pinged(20 * time.Millisecond) {
+		t.Error("answered after its end")
+	}
 }
 
 // While many dirs are read a watchdog must not think that we are stuck.
 func TestPingDuringWork(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	ping := make(chan struct{})
-	w := prepare(t, Options{Root: root, Ping: ping})
+	w := prepare(t, setup{Root: root})
 	s := w.newSession()
 	defer s.end()
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
 		for range 10 {
-			ping <- struct{}{}
+			w.pinged(patience)
 		}
 	}()
 	daemondirtest.Eventually(t, "10 pings are answered", func() bool {
-		s.hints.names.Add("a")
+		s.hints.names.Add("a", time.Time{})
 		s.work(t.Context())
 		select {
 		case <-answered:
@@ -312,37 +298,52 @@ func TestPingDuringWork(t *testing.T) {
 	})
 }
 
-// Whoever wants to give us more room while there is much to read is told of the
-// beginning and the end of it, once each.
-func TestBusy(t *testing.T) {
+// Two watchers of one registry would delete each other's entries; a watcher that ran has
+// nothing left to run with.
+func TestOneWatcherOfARegistry(t *testing.T) {
 	root := newRoot(t)
-	for i := range 2 * burst {
-		spawn(t, root, fmt.Sprintf("d%d", i), 1)
+	spawn(t, root, "a", 1)
+	w := start(t, setup{Root: root})
+	w.waitPID("a", 1)
+	other, err := New(Options{Registry: w.registry})
+	if err != nil {
+		t.Fatal(err)
 	}
-	var said []bool
-	w := prepare(t, Options{Root: root, Busy: func(on bool) { said = append(said, on) }})
-	s := w.newSession()
-	defer s.end()
-	want := func(when string, want ...bool) {
-		t.Helper()
-		if !slices.Equal(said, want) {
-			t.Errorf("%s: said %v, want %v", when, said, want)
-		}
-		said = nil
+	if err := other.Run(t.Context()); !errors.Is(err, registry.ErrWritten) {
+		t.Errorf("a second watcher: %v", err)
 	}
-	s.hints.names.Add("d0")
-	s.work(t.Context())
-	want("one hint")
-	for i := range 2 * burst {
-		s.hints.names.Add(fmt.Sprintf("d%d", i))
+	if err := Scan(t.Context(), w.registry); !errors.Is(err, registry.ErrWritten) {
+		t.Errorf("a scan beside the watcher: %v", err)
 	}
-	s.work(t.Context())
-	want("a burst", true, false)
-	for i := range 2 * burst {
-		s.hints.names.Add(fmt.Sprintf("d%d", i))
+	w.stop()
+	if err := w.Run(t.Context()); !errors.Is(err, ErrRan) {
+		t.Errorf("a second run: %v", err)
 	}
-	s.busy(true)
-	s.scan(t.Context())
-	s.busy(false)
-	want("a burst amid a scan", true, false)
+	if w.registry.Len() != 1 {
+		t.Error("the registry has changed")
+	}
+	if err := Scan(t.Context(), w.registry); err != nil {
+		t.Errorf("a scan after the watcher: %v", err)
+	}
+}
+
+// A dir that is doubted is read and watched anew, though no event told of a change: here a
+// hard link to the sidecar is written elsewhere.
+func TestDoubt(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Link(sidecarPath(root, "a"), link); err != nil {
+		t.Skip(err)
+	}
+	w := start(t, setup{Root: root})
+	w.waitPID("a", 1)
+	write(t, link, sidecar(77))
+	w.registry.Doubt("a")
+	daemondirtest.Eventually(t, "the doubted sidecar is read", func() bool {
+		e, _ := w.registry.Get("a")
+		return e.SpawnedAt == daemondir.At(77)
+	})
+	w.registry.Doubt("never-was")
+	w.checkWatched()
 }

@@ -21,28 +21,26 @@ import (
 // explain prints all that is known of one daemon. If several roots have one of that
 // name, the user must choose with --root.
 func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string) error {
-	found := ""
-	var reg *registry.Registry
+	var found *registry.Registry
 	for _, root := range o.roots.list {
-		one := registry.New()
-		switch err := watcher.ScanDir(ctx, root, name, one); {
+		reg := registry.New(root)
+		switch err := watcher.ScanDir(ctx, reg, name); {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)
-		case found != "":
-			return fmt.Errorf("daemon dir %q is in root %q and in root %q; choose one with --root", name, found, root)
+		case found != nil:
+			return fmt.Errorf("daemon dir %q is in root %q and in root %q; choose one with --root", name, found.Root(), root)
 		default:
-			found, reg = root, one
+			found = reg
 		}
 	}
-	if found == "" {
+	if found == nil {
 		return fmt.Errorf("no daemon dir %q in root %q", name, strings.Join(o.roots.list, `", "`))
 	}
-	collector, err := prune.New(o.singlePass(found, reg))
+	collector, err := o.newCollector(found, true, nil)
 	if err != nil {
 		return err
 	}
-	defer collector.Close()
 	x, _ := collector.Explain(name)
 	if o.json {
 		return printJSON(stdout, x)
@@ -76,7 +74,7 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	}
 	fmt.Fprintf(t, "\nCHECK\tOUTCOME\tDETAILS\n")
 	for _, c := range x.Checks {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Question, c.Answer, cmp.Or(daemondir.Printable(c.Details), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Check, c.Outcome, cmp.Or(daemondir.Printable(c.Details), "-"))
 	}
 	return t.Flush()
 }
@@ -94,7 +92,7 @@ func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) stri
 	case statusNotDue:
 		text := fmt.Sprintf("It is due %s; the first sweep after that removes it", relative(x.StaleAt, now))
 		for _, c := range x.Checks {
-			if c.Answer == prune.Kept && c.Question != prune.AskLastSeen {
+			if c.Outcome == prune.Kept && c.Check != prune.CheckLastSeen {
 				return text + ", unless this still holds: " + c.Reason.Words() + "."
 			}
 		}

@@ -16,34 +16,17 @@ import (
 
 const reasonsIntro = "The log and --json give each reason as a code; list gives it in words.\n"
 
-// reasonGroups are all reasons, by when they apply.
-var reasonGroups = []struct {
-	title   string
-	reasons []prune.Reason
-}{
-	{"Alive", []prune.Reason{prune.Running}},
-	{"Dead", []prune.Reason{prune.Exited, prune.Zombie, prune.PIDReused, prune.NoPID}},
-	{"Dead, but not due", []prune.Reason{prune.NotStale, prune.NoTimestamp, prune.Protected}},
-	{"Unknown, neither dead nor alive for certain", []prune.Reason{prune.UnknownLiveness}},
-	{"Due, but kept by the last checks before a removal", []prune.Reason{prune.InUse, prune.Locked, prune.Respawned, prune.Changed,
-		prune.MountPoint, prune.Permission, prune.Failed, prune.Gone}},
-	{"Removed without being judged", []prune.Reason{prune.Leftover}},
-	{"Invalid, without a usable sidecar", []prune.Reason{prune.NotADaemonDir, problem(daemondir.ProblemEmpty), problem(daemondir.ProblemNotJSON),
-		problem(daemondir.ProblemNotObject), problem(daemondir.ProblemNotRegular), problem(daemondir.ProblemTooLarge),
-		prune.Permission, problem(daemondir.ProblemIO)}},
-}
-
-func problem(p daemondir.Problem) prune.Reason { return prune.Reason(p.String()) }
-
 // newReasonsTopic returns a page of help; it has no command to run.
 func newReasonsTopic() *cobra.Command {
 	var text strings.Builder
 	text.WriteString(reasonsIntro)
-	for _, group := range reasonGroups {
-		fmt.Fprintf(&text, "\n%s:\n", group.title)
-		for _, reason := range group.reasons {
-			fmt.Fprintf(&text, "  %-20s %s\n", reason, reason.Words())
+	group := ""
+	for _, info := range prune.Reasons() {
+		if info.Group != group {
+			group = info.Group
+			fmt.Fprintf(&text, "\n%s:\n", group)
 		}
+		fmt.Fprintf(&text, "  %-20s %s\n", info.Reason, info.Words)
 	}
 	return &cobra.Command{
 		Use:   "reasons",

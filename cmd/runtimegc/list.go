@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runtimegc/prune"
+	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
 )
 
@@ -76,12 +77,14 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	all := []prune.Row{}
 	tables := make([][]prune.Row, len(o.roots.list))
 	for i, root := range o.roots.list {
-		collector, _, err := o.scan(ctx, root, true, func(*prune.Options) {})
+		collector, err := o.newCollector(registry.New(root), true, nil)
 		if err != nil {
 			return err
 		}
-		rows := collector.List()
-		collector.Close()
+		if err := o.scan(ctx, collector.Registry()); err != nil {
+			return err
+		}
+		rows := collector.Plan(ctx).Rows
 		if states := o.states.words; len(states) > 0 {
 			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
 		}

@@ -62,13 +62,13 @@ func TestTable(t *testing.T) {
 NAME           STATE    PID  UP SINCE  LAST SEEN  REMOVED IN  WHY
 due            dead     -    -         7h ago     now         its process has exited
 used           dead     -    -         8h ago     kept        a process uses the directory
-refused        dead     -    -         7h ago     kept        it may not be read or changed: open \x1b: no
-evil\n\x1b[2J  dead     -    -         1h ago     5h 12m      it was alive too recently
-later          dead     -    -         1m ago     5h 59m      it was alive too recently
+refused        dead     -    -         7h ago     kept        permission to read or change it was denied: open \x1b: no
+evil\n\x1b[2J  dead     -    -         1h ago     5h 12m      it has not been dead for long enough
+later          dead     -    -         1m ago     5h 59m      it has not been dead for long enough
 safe           dead     -    -         1h ago     never       its name is protected
-hidden         unknown  8    -         -          -           it cannot be told whether its process lives
+hidden         unknown  8    -         -          -           whether its process is alive cannot be determined
 broken         invalid  -    -         -          never       its sidecar is empty
-a              alive    7    STARTED   1m ago     -           its process runs
+a              alive    7    STARTED   1m ago     -           its process is running
 `
 	started := clockTime(now.Add(-time.Hour).UnixMilli(), now)
 	got := "\n" + plain.String()

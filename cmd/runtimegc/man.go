@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 
+	"runtimegc/prune"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
@@ -48,11 +50,13 @@ func prepareMan(root *cobra.Command) {
 	var more strings.Builder
 	more.WriteString(root.Long)
 	more.WriteString("\n\n# REASONS\n" + reasonsIntro)
-	for _, group := range reasonGroups {
-		fmt.Fprintf(&more, "\n%s:\n\n", group.title)
-		for _, reason := range group.reasons {
-			fmt.Fprintf(&more, "**%s**\n: %s\n\n", reason, reason.Words())
+	group := ""
+	for _, info := range prune.Reasons() {
+		if info.Group != group {
+			group = info.Group
+			fmt.Fprintf(&more, "\n%s:\n\n", group)
 		}
+		fmt.Fprintf(&more, "**%s**\n: %s\n\n", info.Reason, info.Words)
 	}
 	more.WriteString(`
 # EXIT STATUS

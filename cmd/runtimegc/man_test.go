@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"runtimegc/prune"
 )
 
 // The man pages cover every command and every reason, do not show the home directory
@@ -45,10 +47,10 @@ func TestManPages(t *testing.T) {
 			t.Errorf("the page does not have %q:\n%s", word, page)
 		}
 	}
-	for _, reason := range allReasons(t) {
+	for _, info := range prune.Reasons() {
 		// md2man sets bold as \fB...\fP.
-		if !regexp.MustCompile(`(?m)^\\fB` + reason + `\\fP$`).MatchString(page) {
-			t.Errorf("the page does not explain %s", reason)
+		if !regexp.MustCompile(`(?m)^\\fB` + string(info.Reason) + `\\fP$`).MatchString(page) {
+			t.Errorf("the page does not explain %s", info.Reason)
 		}
 	}
 	if home, err := os.UserHomeDir(); err == nil && len(home) > 1 && strings.Contains(page, home) {

@@ -78,45 +78,46 @@ type pruneResult struct {
 func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	// What prune did is its result, on stdout; the log is for what went wrong.
 	o.log = o.log.Level(max(o.log.GetLevel(), zerolog.WarnLevel))
-	for _, root := range o.roots.list {
-		if o.dryRun {
-			break
-		}
-		switch release, err := prune.Lock(root); {
-		case err == nil:
-			defer release()
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-	}
 	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
 		return err
 	}
 	var collectors []*prune.Collector
-	dirs := 0
 	for _, root := range o.roots.list {
 		counts := published.Root(root)
-		collector, reg, err := o.scan(ctx, root, o.dryRun, counts.Hook)
+		collector, err := o.newCollector(registry.New(root), o.dryRun, counts.Trace())
 		if err != nil {
 			return err
 		}
-		defer collector.Close()
+		// All locks are taken before anything is done.
+		switch release, err := collector.Lock(); {
+		case err == nil:
+			defer release()
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
 		if err := counts.Expose(collector, nil); err != nil {
 			return err
 		}
 		collectors = append(collectors, collector)
-		dirs += reg.Len()
+	}
+	dirs := 0
+	for _, collector := range collectors {
+		if err := o.scan(ctx, collector.Registry()); err != nil {
+			return err
+		}
+		dirs += collector.Registry().Len()
 	}
 	result := pruneResult{DryRun: o.dryRun, Daemons: []prune.Row{}}
 	var done atomic.Int64
 	stop := o.screen.follow(func() string { return fmt.Sprintf("pruning: %d of %d dirs", done.Load(), dirs) })
 	for _, collector := range collectors {
-		result.add(collector.Sweep(ctx, func(row prune.Row) {
-			result.Daemons = append(result.Daemons, row)
-			done.Add(1)
-		}))
-		collector.SayInvalid()
+		swept, err := collector.Sweep(ctx, func(prune.Row) { done.Add(1) })
+		if err != nil {
+			stop()
+			return err
+		}
+		result.add(swept)
 	}
 	stop()
 	slices.SortFunc(result.Daemons, func(a, b prune.Row) int {
@@ -135,12 +136,13 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 }
 
 // add adds what was done in one root.
-func (r *pruneResult) add(stats prune.Stats) {
-	r.ScannedDirs += stats.Checked
-	r.RemovedDirs += stats.Removed
-	r.RefreshedSidecars += stats.Refreshed
-	r.KeptDirs += stats.Kept
-	r.FailedDirs += stats.Failed
+func (r *pruneResult) add(swept prune.Result) {
+	r.ScannedDirs += swept.Checked
+	r.RemovedDirs += swept.Removed
+	r.RefreshedSidecars += swept.Refreshed
+	r.KeptDirs += swept.Kept
+	r.FailedDirs += swept.Failed
+	r.Daemons = append(r.Daemons, swept.Rows...)
 }
 
 // failure says how many dirs failed, and quotes the first error.
@@ -185,30 +187,22 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 	return err
 }
 
-// scan reads a root once and returns a registry of what it found, and a collector of
-// that. A root that does not exist is empty.
-func (o *options) scan(ctx context.Context, root string, dryRun bool, hook func(*prune.Options)) (*prune.Collector, *registry.Registry, error) {
-	log := o.logOf(root)
-	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(root)).Msg("runtime root does not exist")
-	}
-	reg := registry.New()
-	stop := o.screen.follow(func() string { return readingText(reg.Len()) })
-	err := watcher.Scan(ctx, root, reg)
-	stop()
-	if err != nil {
-		return nil, nil, err
-	}
-	opts := o.singlePass(root, reg)
-	opts.DryRun = dryRun
-	hook(&opts)
-	collector, err := prune.New(opts)
-	return collector, reg, err
+// newCollector returns a collector of what reg holds, or is yet to be read into it.
+func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(prune.TraceEvent)) (*prune.Collector, error) {
+	return prune.New(prune.Options{
+		Registry: reg, Log: o.logOf(reg.Root()), StaleAfter: o.times.StaleAfter,
+		Protect: o.protect, DryRun: dryRun, Trace: trace,
+	})
 }
 
-// singlePass returns the options of a collector for a root that was read once.
-func (o *options) singlePass(root string, reg *registry.Registry) prune.Options {
-	return prune.Options{Root: root, Registry: reg, Log: o.logOf(root), StaleAfter: o.times.StaleAfter, Protect: o.protect}
+// scan reads the root of reg once. A root that does not exist is empty.
+func (o *options) scan(ctx context.Context, reg *registry.Registry) error {
+	if _, err := os.Stat(reg.Root()); errors.Is(err, fs.ErrNotExist) {
+		log := o.logOf(reg.Root())
+		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(reg.Root())).Msg("runtime root does not exist")
+	}
+	defer o.screen.follow(func() string { return readingText(reg.Len()) })()
+	return watcher.Scan(ctx, reg)
 }
 
 // printJSON prints v. It escapes DEL and the C1 control characters as well, which JSON

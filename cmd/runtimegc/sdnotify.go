@@ -43,7 +43,7 @@ func (n *notifier) run(ctx context.Context) {
 	defer n.send(daemon.SdNotifyStopping)
 	for _, w := range n.watches {
 		select {
-		case <-w.ready:
+		case <-w.watcher.Ready():
 		case <-ctx.Done():
 			return
 		}
@@ -74,12 +74,8 @@ func (n *notifier) run(ctx context.Context) {
 // ping waits until every loop has answered. It returns false if ctx is done before.
 func (n *notifier) ping(ctx context.Context) bool {
 	for _, w := range n.watches {
-		for _, loop := range w.pings {
-			select {
-			case loop <- struct{}{}:
-			case <-ctx.Done():
-				return false
-			}
+		if w.watcher.Ping(ctx) != nil || w.collector.Ping(ctx) != nil {
+			return false
 		}
 	}
 	return true
@@ -98,7 +94,7 @@ func (n *notifier) sendStatus() {
 func (n *notifier) reload(do func()) {
 	for _, w := range n.watches {
 		select {
-		case <-w.ready:
+		case <-w.watcher.Ready():
 		default:
 			do()
 			return

@@ -6,9 +6,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"runtimegc/registry"
-	"runtimegc/registry/daemondir"
 )
 
 // What is written appears above the line with the progress, in one piece.
@@ -59,24 +56,19 @@ func TestWatchShowsProgress(t *testing.T) {
 	var out lockedBuffer
 	o := &watchOptions{options: newOptions()}
 	o.screen = &screen{out: &out}
-	var watches []*rootWatch
-	for range 2 {
-		w := &rootWatch{reg: registry.New(), ready: make(chan struct{})}
-		w.reg.Put(daemondir.Entry{Name: "a"})
-		watches = append(watches, w)
-	}
+	first, second := make(chan struct{}), make(chan struct{})
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		o.showProgress(t.Context(), watches)
+		o.showProgress(t.Context(), func() int { return 2 }, []<-chan struct{}{first, second})
 	}()
-	close(watches[1].ready)
+	close(second)
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "reading the runtime root: 2 dirs"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("shown: %q", out.String())
 		}
 	}
-	close(watches[0].ready)
+	close(first)
 	<-shown
 	if got := out.String(); !strings.HasSuffix(got, "2 dirs"+eraseLine) {
 		t.Errorf("left on the screen: %q", got)

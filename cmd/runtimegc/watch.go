@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -25,8 +26,6 @@ type watchOptions struct {
 	dryRun  bool
 	metrics metrics.Options
 	current prune.Settings // the times, as of the last reload
-
-	processors *processors
 }
 
 func newWatchCommand(opts *options) *cobra.Command {
@@ -89,8 +88,6 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	o.processors = newProcessors()
-	defer o.processors.restore()
 	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
 		return err
@@ -102,7 +99,6 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		if err != nil {
 			return err
 		}
-		defer w.collector.Close() // after the metrics were read for the last time
 		watches = append(watches, w)
 	}
 	systemd, err := newNotifier(watches)
@@ -127,7 +123,15 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		})
 	}
 	running.Go(func() { systemd.run(ctx) })
-	running.Go(func() { o.showProgress(ctx, watches) })
+	running.Go(func() {
+		var ready []<-chan struct{}
+		for _, w := range watches {
+			ready = append(ready, w.watcher.Ready())
+		}
+		if o.showProgress(ctx, func() int { return countDirs(watches) }, ready) {
+			oneProcessor()
+		}
+	})
 	running.Go(func() {
 		for {
 			select {
@@ -161,61 +165,38 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 // A rootWatch watches one root, with a registry of its own.
 type rootWatch struct {
 	*watchOptions
-	root      string
 	log       zerolog.Logger // names the root in every line
 	reg       *registry.Registry
 	watcher   *watcher.Watcher
 	collector *prune.Collector
-
-	settings chan prune.Settings
-	pings    []chan struct{} // of the watcher and the collector
-	ready    chan struct{}   // closed once the root has been read, or is waited for
 }
 
 func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
 	w := &rootWatch{
-		watchOptions: o, root: root, reg: registry.New(),
-		log:      o.log.With().Str("root", daemondir.Printable(root)).Logger(),
-		settings: make(chan prune.Settings, 1),
-		pings:    []chan struct{}{make(chan struct{}), make(chan struct{})},
-		ready:    make(chan struct{}),
+		watchOptions: o, reg: registry.New(root),
+		log: o.log.With().Str("root", daemondir.Printable(root)).Logger(),
 	}
 	log := o.logOf(root)
-	due := make(chan struct{}, 1)
 	var err error
 	w.watcher, err = watcher.New(watcher.Options{
-		Root: root, Registry: w.reg, Log: log,
+		Registry: w.reg, Log: log,
 		CheckInterval: o.times.SweepInterval, // a reload does not change it
-		Lock:          o.lock(),
-		Timed:         counts != nil,
-		Busy:          func(on bool) { o.processors.busy(root, on) },
-		Scanned: func() {
-			select {
-			case due <- struct{}{}:
-			default:
-			}
-		},
-		Ready: sync.OnceFunc(func() { close(w.ready) }),
-		Ping:  w.pings[0],
 	})
 	if err != nil {
 		return nil, err
 	}
-	opts := prune.Options{
-		Root: root, Registry: w.reg, Log: log,
-		StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval, DryRun: o.dryRun,
-		Due: due, Settings: w.settings, Ping: w.pings[1], Protect: o.protect,
-		Refreshed: w.watcher.Expect,
-	}
-	counts.Hook(&opts)
-	if w.collector, err = prune.New(opts); err != nil {
+	w.collector, err = prune.New(prune.Options{
+		Registry: w.reg, Log: log, StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval,
+		DryRun: o.dryRun, Protect: o.protect, Trace: counts.Trace(),
+	})
+	if err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
 }
 
 // run runs watcher and collector until ctx is done or the watcher fails.
-func (w *rootWatch) run(ctx context.Context) (err error) {
+func (w *rootWatch) run(ctx context.Context) error {
 	began := time.Now()
 	started := w.log.Info()
 	if len(w.protect) > 0 {
@@ -226,15 +207,7 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
 		Bool("dry_run", w.dryRun).Msg("watching")
 
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var running sync.WaitGroup
-	running.Go(func() {
-		defer stop() // the collector must not run without a watcher
-		err = w.watcher.Run(ctx)
-	})
-	running.Go(func() { w.collector.Run(ctx) })
-	running.Wait()
+	err := w.collector.Run(ctx, w.watcher)
 
 	// The collector's counts are those of the log. The watcher may have stopped before it
 	// saw the last removals.
@@ -249,16 +222,27 @@ func (w *rootWatch) run(ctx context.Context) (err error) {
 	return err
 }
 
-// showProgress shows the progress of the first scan of the roots on a terminal.
-func (o *watchOptions) showProgress(ctx context.Context, watches []*rootWatch) {
-	defer o.screen.follow(func() string { return readingText(countDirs(watches)) })()
-	for _, w := range watches {
+// oneProcessor limits a watch whose roots have been read to one processor, unless the
+// environment sets GOMAXPROCS: its work is a chain of short steps, and each hand-over to
+// another processor wakes a thread.
+func oneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
+// showProgress shows the progress of the first scan of the roots on a terminal. It
+// reports whether all are ready: read, or waited for.
+func (o *watchOptions) showProgress(ctx context.Context, dirs func() int, ready []<-chan struct{}) bool {
+	defer o.screen.follow(func() string { return readingText(dirs()) })()
+	for _, one := range ready {
 		select {
-		case <-w.ready:
+		case <-one:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // countDirs counts the daemon dirs in the registries.
@@ -267,14 +251,6 @@ func countDirs(watches []*rootWatch) (n int) {
 		n += w.reg.Len()
 	}
 	return n
-}
-
-// lock returns the function that locks a root. A dry run changes nothing and needs none.
-func (o *watchOptions) lock() func(string) (func(), error) {
-	if o.dryRun {
-		return nil
-	}
-	return prune.Lock
 }
 
 // reload reopens the log, reads daemon.toml again and, if that is valid, passes its
@@ -306,12 +282,11 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 	}
 	o.current = now
 	for _, w := range watches {
-		// Replace settings that the collector has not taken yet, during a long sweep.
-		select {
-		case <-w.settings:
-		default:
+		if err := w.collector.SetTimes(now); err != nil {
+			line.Discard()
+			o.log.Warn().Str("event", "config.invalid").Err(err).Msg("configuration is invalid; nothing was changed")
+			return
 		}
-		w.settings <- now
 	}
 	line.Msg("configuration applied")
 }

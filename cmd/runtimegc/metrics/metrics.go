@@ -10,9 +10,7 @@ import (
 	"context"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -116,11 +114,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	// These labels exist from the start, at 0: the rate of a counter that first appears
 	// with the value 1 misses that one.
-	states      = []prune.State{prune.Alive, prune.Dead, prune.Unknown, prune.Invalid}
-	keptReasons = []prune.Reason{
-		prune.UnknownLiveness, prune.InUse, prune.Locked, prune.Respawned, prune.Changed,
-		prune.MountPoint, prune.NotADaemonDir, prune.Permission, prune.Failed,
-	}
+	states        = []prune.State{prune.Alive, prune.Dead, prune.Unknown, prune.Invalid}
 	latencyEvents = []string{"daemon.live", "daemon.exited"}
 
 	// A sweep takes microseconds over an empty root and seconds over 100,000 removals.
@@ -159,25 +153,23 @@ func (m *Metrics) Root(root string) *Root {
 	}
 }
 
-// Hook makes a collector with these options fill the histograms.
-func (r *Root) Hook(opts *prune.Options) {
+// Trace returns the [prune.Options] Trace that fills the histograms.
+func (r *Root) Trace() func(prune.TraceEvent) {
 	if r == nil {
-		return
+		return nil
 	}
-	opts.Swept = func(_ prune.Stats, took time.Duration) { r.observeSweep(took) }
-	opts.Noticed = r.observeLatency
-}
-
-func (r *Root) observeSweep(took time.Duration) {
-	r.sweeps.Observe(took.Seconds())
-	select {
-	case r.metrics.swept <- struct{}{}:
-	default: // a write is due already
+	return func(e prune.TraceEvent) {
+		switch {
+		case e.Timed:
+			r.latencies.WithLabelValues(e.Event).Observe(e.Latency.Seconds())
+		case e.Event == "sweep.done":
+			r.sweeps.Observe(e.Took.Seconds())
+			select {
+			case r.metrics.swept <- struct{}{}:
+			default: // a write is due already
+			}
+		}
 	}
-}
-
-func (r *Root) observeLatency(event string, latency time.Duration) {
-	r.latencies.WithLabelValues(event).Observe(latency.Seconds())
 }
 
 // Expose adds the counts of a collector and of a watcher, which may be nil.
@@ -216,14 +208,10 @@ func (r *Root) Collect(c chan<- prometheus.Metric) {
 	for _, state := range states {
 		gauge(daemonsDesc, float64(pruned.Daemons[state]), string(state))
 	}
-	reasons := slices.Clone(keptReasons)
-	for reason := range pruned.Kept { // a leftover may be kept for what is wrong with its sidecar
-		if !slices.Contains(reasons, reason) {
-			reasons = append(reasons, reason)
+	for _, info := range prune.Reasons() {
+		if n := pruned.Kept[info.Reason]; n > 0 || info.Counted {
+			counter(keptDesc, float64(n), string(info.Reason))
 		}
-	}
-	for _, reason := range reasons {
-		counter(keptDesc, float64(pruned.Kept[reason]), string(reason))
 	}
 	counter(bornDesc, float64(pruned.Born))
 	counter(exitedDesc, float64(pruned.Exited))

@@ -3,7 +3,6 @@ package metrics
 import (
 	"context"
 	"io"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -57,23 +56,23 @@ func testMetrics(t *testing.T, opts Options, roots ...string) *Metrics {
 	}
 	t.Cleanup(m.Close)
 	for _, root := range roots {
-		reg := registry.New()
+		reg := registry.New(root)
 		of := m.Root(root)
-		opts := prune.Options{Root: root, Registry: reg}
-		of.Hook(&opts)
-		collector, err := prune.New(opts)
+		collector, err := prune.New(prune.Options{Registry: reg, DryRun: true, Trace: of.Trace()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		watch, err := watcher.New(watcher.Options{Root: root, Registry: reg})
+		watch, err := watcher.New(watcher.Options{Registry: reg})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := of.Expose(collector, watch); err != nil {
 			t.Fatal(err)
 		}
-		collector.Sweep(t.Context(), nil)
-		of.observeLatency("daemon.live", time.Millisecond)
+		if _, err := collector.Sweep(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		of.Trace()(prune.TraceEvent{Event: "daemon.live", Timed: true, Latency: time.Millisecond})
 	}
 	return m
 }
@@ -105,7 +104,7 @@ func TestLabels(t *testing.T) {
 			}
 		}
 	}
-	for name, most := range map[string]int{"root": 2, "state": 4, "reason": 9, "event": 2, "version": 1, "goversion": 1} {
+	for name, most := range map[string]int{"root": 2, "state": 4, "reason": 10, "event": 2, "version": 1, "goversion": 1} {
 		if len(values[name]) != most {
 			t.Errorf("label %s has values %q, want %d", name, values[name], most)
 		}
@@ -120,7 +119,7 @@ func TestLabels(t *testing.T) {
 func TestRootsAreApart(t *testing.T) {
 	m := testMetrics(t, Options{Textfile: "unused"}, "/a")
 	again := m.Root("/a")
-	collector, err := prune.New(prune.Options{Root: "/a", Registry: registry.New()})
+	collector, err := prune.New(prune.Options{Registry: registry.New("/a")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,10 +160,8 @@ func TestNoMetrics(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	of := m.Root("/a")
-	var opts prune.Options
-	of.Hook(&opts)
-	if of != nil || !reflect.ValueOf(opts).IsZero() {
-		t.Error("the collector has a hook")
+	if of != nil || of.Trace() != nil {
+		t.Error("the collector is traced")
 	}
 	if err := of.Expose(nil, nil); err != nil {
 		t.Error(err)

@@ -1,0 +1,144 @@
+package prune
+
+// What came of the items of a pass: counted, logged, and taken into what is known of the
+// daemons.
+
+import (
+	"errors"
+
+	"runtimegc/registry/daemondir"
+)
+
+// logDryRun is the reason in lastLogged of a dir of which was logged that it would be
+// removed.
+const logDryRun Reason = "dry_run"
+
+// account takes in what came of a task.
+func (o *observer) account(r report) {
+	o.inHand = ""
+	if r.kind == removing || r.kind == finishing {
+		o.pass.stats.Unreadable = r.unreadable
+	}
+	for _, out := range r.outcomes {
+		switch r.kind {
+		case refreshing:
+			o.accountRefresh(&out)
+		case removing:
+			o.accountRemoval(&out)
+		case finishing:
+			o.accountLeftover(&out)
+		}
+		if o.pass.visit != nil && (r.kind != finishing || out.removal.kept != Gone) {
+			o.pass.visit(out.row)
+		}
+	}
+	// What happened to it meanwhile.
+	if name := r.removal(); name != "" {
+		o.observe(name, entryChanged)
+	}
+}
+
+// accountKept counts a dir that the judge keeps, and logs it if it is due all the same.
+func (o *observer) accountKept(row Row, d *daemon) {
+	p := o.pass
+	p.stats.Kept++
+	due := row.StaleAt.Known && row.StaleAt.MS <= unixMS(p.now)
+	if due && (row.State == Unknown || row.Reason == Protected) {
+		o.logKept(row.Name, d, removal{kept: row.Reason, err: d.Err})
+	}
+	if p.visit != nil {
+		p.visit(row)
+	}
+}
+
+func (o *observer) accountRefresh(out *outcome) {
+	name := out.entry.Name
+	d := o.daemons[name]
+	switch stats := &o.pass.stats; {
+	case o.dryRun:
+		stats.Refreshed++
+	case out.err == nil && out.fresh != out.entry:
+		stats.Refreshed++
+		if d != nil && d.lastLogged != nil {
+			d.lastLogged.refused = ""
+		}
+		o.logRefreshed(name, out.fresh.LastSeen)
+	case out.err == nil, errors.Is(out.err, errNotNow):
+		stats.Kept++
+	default:
+		stats.Failed++
+		out.row.Err = out.err
+		if d != nil && d.last().refused != out.err.Error() {
+			d.logged().refused = out.err.Error()
+			o.logUnwritable(name, out.err)
+		}
+	}
+}
+
+func (o *observer) accountRemoval(out *outcome) {
+	name, r := out.entry.Name, out.removal
+	d := o.daemons[name]
+	stats := &o.pass.stats
+	switch {
+	case r.kept == "" && o.dryRun:
+		stats.Removed++
+		if d != nil && d.last().kept != logDryRun {
+			d.logged().kept = logDryRun
+			o.logRemoved(out)
+		}
+	case r.kept == "":
+		stats.Removed++
+		o.logRemoved(out)
+	case r.err != nil:
+		stats.Failed++
+	default:
+		stats.Kept++
+	}
+	if r.kept != "" && d != nil {
+		o.logKept(name, d, r)
+	}
+	if r.kept == Changed {
+		o.reg.Doubt(name)
+	}
+	if r.hidden != "" {
+		o.leftovers[r.hidden] = r.kept
+	}
+	if r.hidden != "" || r.kept == "" && !o.dryRun {
+		o.forget(name)
+		o.removed[name] = out.entry
+	}
+}
+
+func (o *observer) accountLeftover(out *outcome) {
+	hidden, r := out.entry.Name, out.removal
+	if r.kept == Gone {
+		delete(o.leftovers, hidden)
+		return
+	}
+	stats := &o.pass.stats
+	stats.count(out.row.State)
+	switch {
+	case r.kept == "":
+		stats.Removed++
+		delete(o.leftovers, hidden)
+		o.logFinished(hidden, r)
+		return
+	case r.err != nil:
+		stats.Failed++
+	default:
+		stats.Kept++
+	}
+	logged := o.leftovers[hidden]
+	putBack := r.hidden == "" && r.err == nil && !o.dryRun
+	if putBack {
+		delete(o.leftovers, hidden)
+	} else {
+		o.leftovers[hidden] = r.kept
+	}
+	if logged != r.kept {
+		o.logLeftoverKept(hidden, r, putBack)
+	}
+}
+
+// nameOf returns the name that a quarantined dir had.
+func nameOf(hidden string) string { return hidden[len(daemondir.QuarantinePrefix):] }

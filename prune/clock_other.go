@@ -1,8 +1,0 @@
-//go:build !linux || portable
-
-package prune
-
-import "time"
-
-// wallOffset is not known here: a clock step is not seen.
-func wallOffset() (time.Duration, bool) { return 0, false }

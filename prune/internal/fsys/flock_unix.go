@@ -1,0 +1,34 @@
+//go:build unix
+
+package fsys
+
+import (
+	"errors"
+	"os"
+
+	"runtimegc/registry/daemondir"
+
+	"golang.org/x/sys/unix"
+)
+
+// nonblock keeps an open from waiting for whatever a file may be.
+const nonblock = unix.O_NONBLOCK
+
+// ErrLocked says that somebody else holds a flock(2) on the directory.
+var ErrLocked = errors.New("locked")
+
+// Flock takes an exclusive flock(2) on the open directory fd until it is closed, without
+// waiting. Where the file system has no locks nobody can hold one, and that is no
+// error.
+func Flock(fd int) error {
+	_, err := daemondir.IgnoringEINTR(func() (struct{}, error) {
+		return struct{}{}, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	})
+	switch err {
+	case nil, unix.ENOTSUP, unix.EINVAL, unix.ENOLCK, unix.ENOSYS:
+		return nil
+	case unix.EWOULDBLOCK:
+		return ErrLocked
+	}
+	return os.NewSyscallError("flock", err)
+}

@@ -1,0 +1,23 @@
+//go:build !linux || portable
+
+package fsys
+
+import (
+	"errors"
+
+	"runtimegc/registry/daemondir"
+)
+
+var (
+	ErrOpenElsewhere = errors.New("the sidecar is open elsewhere")
+	ErrNoLeases      = errors.New("no leases on this system")
+)
+
+// TakeLease takes none: ErrNoLeases.
+func TakeLease(*daemondir.File) error { return ErrNoLeases }
+
+// LeaseHeld is for leases.
+func LeaseHeld(*daemondir.File) bool { return false }
+
+// Patch is only called under a lease.
+func Patch(*daemondir.File, []byte, []byte, int) error { return ErrNoLeases }

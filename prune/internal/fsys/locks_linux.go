@@ -1,0 +1,85 @@
+//go:build !portable
+
+package fsys
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Holder says which process holds a flock on dir, in words.
+func Holder(dir *os.File) string {
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) == nil {
+		if locks, err := Locks(dir); err == nil && locks[st.Ino] != "" {
+			return "pid " + locks[st.Ino]
+		}
+	}
+	return "a process that cannot be seen from here"
+}
+
+// Locks returns which pid holds a flock(2) on which inode of the file system that dir
+// is on, by proc_locks(5):
+//
+//	1: FLOCK  ADVISORY  WRITE 1234 fd:00:5678 0 EOF
+//
+// It takes no lock. Those of another pid namespace, unless it is below ours, and of
+// other machines are not in it.
+func Locks(dir *os.File) (map[uint64]string, error) {
+	device, err := lockDevice(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading locks: %w", err)
+	}
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return nil, fmt.Errorf("reading locks: %w", err)
+	}
+	defer f.Close()
+	locks := make(map[uint64]string)
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		// Who waits for a lock has an arrow in place of the second field.
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[1] != "FLOCK" {
+			continue
+		}
+		var major, minor uint32
+		var ino uint64
+		if _, err := fmt.Sscanf(fields[5], "%x:%x:%d", &major, &minor, &ino); err == nil && unix.Mkdev(major, minor) == device {
+			locks[ino] = fields[4]
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading locks: %w", err)
+	}
+	return locks, nil
+}
+
+// lockDevice returns the number that the table of locks has for the file system of dir.
+// It is the mount's, not the one that stat(2) gives: on btrfs each subvolume has one of
+// its own there.
+func lockDevice(dir *os.File) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return 0, err
+	}
+	var stx unix.Statx_t
+	if unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &stx) != nil || stx.Mask&unix.STATX_MNT_ID == 0 {
+		return st.Dev, nil // before Linux 5.8
+	}
+	table, err := os.ReadFile(mountTable)
+	if err != nil {
+		return 0, err
+	}
+	for m := range mountsIn(table) {
+		if m.id == stx.Mnt_id {
+			return m.device, nil
+		}
+	}
+	return 0, errors.New("the mount of the root is not in the table of mounts")
+}

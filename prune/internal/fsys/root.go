@@ -1,0 +1,126 @@
+// Package fsys is what the removal and the refresh of daemon dirs need of the file system:
+// leases, locks, renames that replace nothing, trees that are emptied without following a
+// symlink, and what is mounted where. It decides nothing.
+//
+//	root.go      the runtime root, open
+//	tree.go      emptying a directory             lease_*.go   holding off whoever opens a file
+//	rename_*.go  renaming in the root             replace.go   a new file in place of an old one
+//	mounts_*.go  what is mounted below the root   owner_*.go, links_*.go  of a file
+//	flock_*.go   taking a flock(2)                locks_*.go   who holds which
+package fsys
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"runtimegc/registry/daemondir"
+)
+
+// A Root is an open runtime root. All names are resolved in the directory that was opened,
+// whatever stands at its path by now.
+type Root struct {
+	path   string
+	root   *os.Root        // so that nothing outside it can be reached
+	dir    *os.File        // the same directory, for renames
+	dirs   *daemondir.Root // and to open daemon dirs in it
+	id     daemondir.FileID
+	real   string // path without symlinks
+	mounts *mounts
+	buf    []byte // for reading directories
+}
+
+// OpenRoot opens the root at path; a symlink is followed.
+func OpenRoot(path string) (*Root, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	r := &Root{path: path, root: root, dir: dir}
+	if err := r.open(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Root) open() (err error) {
+	if r.dirs, err = daemondir.OpenRoot(r.path); err != nil {
+		return err
+	}
+	a, errA := r.dir.Stat()
+	b, errB := r.root.Stat(".")
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	if !os.SameFile(a, b) {
+		return fmt.Errorf("root %q was replaced while it was opened", daemondir.Printable(r.path))
+	}
+	r.id = daemondir.Identify(a)
+	if r.real, err = filepath.EvalSymlinks(r.path); err != nil {
+		return err
+	}
+	r.mounts, err = openMounts(r.real)
+	return err
+}
+
+// Close closes the root.
+func (r *Root) Close() {
+	r.root.Close()
+	r.dir.Close()
+	if r.dirs != nil {
+		r.dirs.Close()
+	}
+	if r.mounts != nil {
+		r.mounts.close()
+	}
+}
+
+// Path returns the path of name in the root, as it was opened: for people to read.
+func (r *Root) Path(name string) string { return filepath.Join(r.path, name) }
+
+// RealPath returns the path of the root without symlinks, as it was when it was opened.
+func (r *Root) RealPath() string { return r.real }
+
+// Open opens the daemon dir name. The error is fs.ErrNotExist if there is no directory of
+// that name.
+func (r *Root) Open(name string) (*daemondir.Dir, error) { return r.dirs.OpenDir(name) }
+
+// ID identifies what has that name in the root now; a symlink is not followed.
+func (r *Root) ID(name string) (daemondir.FileID, error) {
+	info, err := r.root.Lstat(name)
+	if err != nil {
+		return daemondir.FileID{}, err
+	}
+	return daemondir.Identify(info), nil
+}
+
+// SameDevice says whether id is on the root's device.
+func (r *Root) SameDevice(id daemondir.FileID) bool { return id.Dev == r.id.Dev }
+
+// Mounted says whether something is mounted on the directory name, or below it.
+func (r *Root) Mounted(name string) (bool, error) { return r.mounts.below(name) }
+
+// Locks is the function [Locks] of the root's file system.
+func (r *Root) Locks() (map[uint64]string, error) { return Locks(r.dir) }
+
+// IsEmpty says whether there is nothing in the directory name.
+func (r *Root) IsEmpty(name string) (bool, error) {
+	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	_, err = dir.ReadDir(1)
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,106 @@
+// Package proc asks the system about processes: whether one lives, when it started and
+// where its program lies; who uses a directory; and, on Linux, at once when one exits.
+// It knows nothing of what follows from the answers. It is the only user of gopsutil.
+//
+//	probe.go  one process, by its pid        exits_*.go  the exit of a process, at once
+//	users.go  who uses which directory       clock.go    whether the wall clock was set
+//
+// Each file's system calls are in its _linux.go and _other.go.
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/shirou/gopsutil/v3/process"
+
+	"runtimegc/registry/daemondir"
+)
+
+// Facts are what the system tells of a pid. The zero Facts: there is no such process.
+type Facts struct {
+	Exists bool
+	Zombie bool  // exited, and its parent has not waited for it
+	Thread bool  // the pid is a thread's, not a process's
+	Err    error // why Exists, Zombie or Thread could not be told
+
+	Start   daemondir.Timestamp // as the system says; it may be implausible
+	Exe     Whereabouts
+	Problem error // why Start or Exe is not known
+	Settled bool  // Start settled it: Exe was not asked for
+}
+
+// Whereabouts is where a process's program lies.
+type Whereabouts uint8
+
+// The whereabouts.
+const (
+	ExeUnknown   Whereabouts = iota
+	ExeInside                // in the directory of the query
+	ExeElsewhere             // outside of it, or there is none (a kernel thread)
+)
+
+// A Query is what is asked of a process beyond its existence.
+type Query struct {
+	Dir string           // where its program may lie; free of symlinks is best
+	ID  daemondir.FileID // of Dir
+
+	// Settles says whether that start makes the rest unnecessary; nil: all is asked.
+	Settles func(start daemondir.Timestamp) bool
+}
+
+// Inspect gathers the facts about a pid. On Linux the [Handle] pins the process that they
+// are about; the caller closes it. It is [NoHandle] when none could be had.
+func Inspect(pid uint32, q Query) (Facts, Handle) { return inspect(pid, q) }
+
+// describe fills in Start and, unless that settles it, Exe.
+func (f *Facts) describe(pid uint32, q Query) {
+	// Not process.NewProcess: it asks for existence by os.FindProcess, which leaves a pidfd
+	// open until the next garbage collection, and swallows the error of CreateTime.
+	p := &process.Process{Pid: int32(pid)}
+	start, startErr := startOf(p)
+	if startErr == nil && start >= 0 {
+		f.Start = daemondir.At(uint64(start))
+	}
+	if f.Settled = q.Settles != nil && q.Settles(f.Start); f.Settled {
+		f.Problem = startErr
+		return
+	}
+	exe, exeErr := p.Exe()
+	switch {
+	case exeErr == nil:
+		f.Exe = q.locate(exe)
+	case startErr == nil && errors.Is(exeErr, fs.ErrNotExist):
+		// Its /proc is there, but there is no link: a kernel thread runs no executable
+		// (proc_pid_exe(5)). After a reboot those have the pids that early daemons had.
+		f.Exe = ExeElsewhere
+	}
+	f.Problem = errors.Join(startErr, exeErr)
+}
+
+// locate says where exe lies with respect to the directory. The kernel shows an
+// executable whose link is gone as "<path> (deleted)"; its directory is still to be read
+// off.
+func (q Query) locate(exe string) Whereabouts {
+	if strings.HasPrefix(exe, q.Dir+string(filepath.Separator)) {
+		return ExeInside
+	}
+	info, err := os.Stat(filepath.Dir(exe))
+	switch {
+	case err != nil:
+		return ExeUnknown // another mount namespace's path, for instance
+	case q.ID != (daemondir.FileID{}) && daemondir.Identify(info) == q.ID:
+		return ExeInside
+	}
+	return ExeElsewhere
+}
+
+// A Handle holds on to one process. On Linux it is a pidfd, which never refers to another
+// process: what was verified once stays true until it says that the process has exited.
+type Handle int
+
+// NoHandle holds nothing.
+const NoHandle Handle = -1

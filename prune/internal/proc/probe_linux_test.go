@@ -1,0 +1,212 @@
+//go:build !portable
+
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shirou/gopsutil/v3/process"
+
+	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// sleepVar makes the test binary a process to be looked at: it waits to be killed.
+const sleepVar = "RUNTIMEGC_TEST_SLEEP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(sleepVar) != "" {
+		time.Sleep(time.Hour)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// deadPID is above every Linux system's largest pid (2^22, proc_sys_kernel(5)).
+const deadPID = daemondirtest.DeadPID
+
+// start starts a process whose program is name in a dir of its own.
+func start(t *testing.T, name string) (q Query, cmd *exec.Cmd) {
+	t.Helper()
+	dir := t.TempDir()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(dir, name)
+	if err := os.WriteFile(exe, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(exe)
+	cmd.Env = append(os.Environ(), sleepVar+"=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return Query{Dir: dir, ID: daemondir.Identify(info)}, cmd
+}
+
+// With a pidfd and without, the same is told of the same process.
+func TestInspect(t *testing.T) {
+	for how, inspect := range map[string]func(uint32, Query) (Facts, Handle){
+		"with a pidfd": inspect,
+		"by number":    func(pid uint32, q Query) (Facts, Handle) { return inspectByNumber(pid, q), NoHandle },
+	} {
+		t.Run(how, func(t *testing.T) {
+			q, cmd := start(t, "a")
+			ask := func() Facts {
+				f, h := inspect(uint32(cmd.Process.Pid), q)
+				h.Close()
+				return f
+			}
+			if f := ask(); !f.Exists || f.Zombie || f.Thread || !f.Start.Known || f.Exe != ExeInside || f.Settled {
+				t.Errorf("live: %+v", f)
+			}
+			q.Settles = func(daemondir.Timestamp) bool { return true }
+			if f := ask(); !f.Settled || f.Exe != ExeUnknown {
+				t.Errorf("settled by its start: %+v", f)
+			}
+			_ = cmd.Process.Kill()
+			daemondirtest.Eventually(t, "a zombie", func() bool { return ask().Zombie })
+			_ = cmd.Wait()
+			if f := ask(); f.Exists || f.Zombie {
+				t.Errorf("gone: %+v", f)
+			}
+		})
+	}
+}
+
+func TestInspectThread(t *testing.T) {
+	tids, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, entry := range tids {
+		if entry.Name() == strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		tid, _ := strconv.Atoi(entry.Name())
+		f, h := inspect(uint32(tid), Query{})
+		h.Close()
+		if !f.Thread || h != NoHandle {
+			t.Errorf("%+v, handle %d", f, h)
+		}
+		if f := inspectByNumber(uint32(tid), Query{}); !f.Thread {
+			t.Errorf("without a pidfd: %+v", f)
+		}
+		return
+	}
+	t.Skip("no second thread")
+}
+
+func TestExitIsAnnounced(t *testing.T) {
+	x, err := NewExits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { x.Run(); close(done) }()
+	var cmds []*exec.Cmd
+	for _, name := range []string{"a", "b", "c"} {
+		q, cmd := start(t, name)
+		f, h := inspect(uint32(cmd.Process.Pid), q)
+		if h == NoHandle {
+			t.Fatalf("%s: %+v", name, f)
+		}
+		t.Cleanup(h.Close)
+		if exited, _ := h.Exited(); exited {
+			t.Errorf("%s has exited by its handle's word", name)
+		}
+		if !x.Add(h, name) {
+			t.Fatal("no room")
+		}
+		cmds = append(cmds, cmd)
+	}
+	for i, name := range []string{"a", "b", "c"} {
+		_ = cmds[i].Process.Signal(syscall.SIGKILL)
+		select {
+		case got := <-x.Announced():
+			if got.Name != name || got.At.IsZero() {
+				t.Errorf("announced %q at %v, want %q", got.Name, got.At, name)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the exit of %q is not announced", name)
+		}
+	}
+	x.Close()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("run does not end")
+	}
+}
+
+func TestExitsLeaveRoom(t *testing.T) {
+	x, err := NewExits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	x.limit = reservedFDs + 1
+	q, cmd := start(t, "a")
+	for i, want := range []bool{true, false} {
+		_, h := inspect(uint32(cmd.Process.Pid), q)
+		defer h.Close()
+		if got := x.Add(h, strconv.Itoa(i)); got != want {
+			t.Errorf("handle %d is taken: %v, want %v", i, got, want)
+		}
+	}
+}
+
+// A start is within a clock tick of what it was, whatever the process calls itself, and
+// within the second that gopsutil cuts off of what that says.
+func TestStartOf(t *testing.T) {
+	before := time.Now()
+	_, cmd := start(t, "1 2) 3 (S 4")
+	after := time.Now()
+	p := &process.Process{Pid: int32(cmd.Process.Pid)}
+	got, err := startOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tick = 1000 / ticksPerSecond
+	if got < before.UnixMilli()-2*tick || got > after.UnixMilli()+2*tick {
+		t.Errorf("started at %d, was made between %d and %d", got, before.UnixMilli(), after.UnixMilli())
+	}
+	other, err := p.CreateTime()
+	if err != nil || got-other < -100 || got-other > 2100 {
+		t.Errorf("started at %d, gopsutil says %d, %v", got, other, err)
+	}
+	if _, err := startOf(&process.Process{Pid: deadPID}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no process: %v", err)
+	}
+}
+
+func TestStartTicks(t *testing.T) {
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20"
+	for stat, want := range map[string]int64{"1 (a)" + rest: 4711, "1 (a) R 9)" + rest: 4711, "1 (\n)" + rest: 4711} {
+		if got, err := startTicks([]byte(stat)); err != nil || got != want {
+			t.Errorf("%q: %d, %v", stat, got, err)
+		}
+	}
+	for _, stat := range []string{"", "1 (a)", "1 (a) S 1 2 3", "1 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"} {
+		if got, err := startTicks([]byte(stat)); err == nil {
+			t.Errorf("%q: %d", stat, got)
+		}
+	}
+}

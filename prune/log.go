@@ -1,0 +1,173 @@
+package prune
+
+// Every line that this package logs, and with it what is counted and traced.
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"runtimegc/registry/daemondir"
+)
+
+// line begins a line about one daemon.
+func (o *observer) line(level *zerolog.Event, event, name string) *zerolog.Event {
+	return level.Str("event", event).Str("daemon", daemondir.Printable(name)).
+		Str("dir", daemondir.Printable(o.path(name)))
+}
+
+func withMS(line *zerolog.Event, key string, t daemondir.Timestamp) *zerolog.Event {
+	if t.Known {
+		line = line.Uint64(key, t.MS)
+	}
+	return line
+}
+
+func withErr(line *zerolog.Event, err error) *zerolog.Event {
+	if err != nil {
+		line = line.Err(err)
+	}
+	return line
+}
+
+func (o *observer) logAdded(name string) {
+	o.line(o.log.Info(), "daemon.added", name).Msg("daemon dir found")
+}
+
+func (o *observer) logGone(name string) {
+	o.line(o.log.Info(), "daemon.gone", name).Msg("daemon dir was removed by somebody else")
+}
+
+// logLive logs that d, whose process pid was verified, is alive.
+func (o *observer) logLive(name string, d *daemon, pid daemondir.PID) {
+	line := o.line(o.log.Info(), "daemon.live", name).Uint32("pid", pid.N)
+	if d.lastPID.Known && d.lastPID != pid {
+		line = line.Uint32("previous_pid", d.lastPID.N)
+	}
+	withMS(line, "started_at_unix_ms", d.StartedAt).Msg("daemon is alive")
+	o.count(func(t *Totals) { t.Born++ })
+	o.traceLife("daemon.live", name, d.Reason)
+}
+
+// logExited logs that d, which was alive, is not; pid is the process that has exited.
+func (o *observer) logExited(name string, d *daemon, pid daemondir.PID, stale daemondir.Timestamp) {
+	line := o.line(o.log.Info(), "daemon.exited", name)
+	if pid.Known && pid != d.lastPID {
+		// A respawn that was over before it was seen. Of the process before it nothing is
+		// known but that it is no longer the daemon.
+		line = line.Uint32("pid", pid.N).Uint32("previous_pid", d.lastPID.N)
+	} else {
+		line = line.Uint32("pid", d.lastPID.N)
+	}
+	line = line.Str("reason", string(d.Reason))
+	withMS(line, "stale_at_unix_ms", stale).Msg("daemon has exited")
+	o.count(func(t *Totals) { t.Exited++ })
+	o.traceLife("daemon.exited", name, d.Reason)
+}
+
+// traceLife traces a birth or an exit.
+func (o *observer) traceLife(event, name string, reason Reason) {
+	e := TraceEvent{Event: event, Daemon: name, Reason: reason}
+	if !o.since.IsZero() {
+		e.Timed, e.Latency = true, time.Since(o.since)
+	}
+	o.tracer.add(e)
+}
+
+func (o *observer) logInvalid(name string, p daemondir.Problem) {
+	o.line(o.log.Warn(), "sidecar.invalid", name).Str("reason", p.String()).
+		Msg("sidecar cannot be used; the dir is kept")
+}
+
+func (o *observer) logRefreshed(name string, seen daemondir.Timestamp) {
+	o.line(o.log.Debug(), "sidecar.refreshed", name).Uint64("last_seen_unix_ms", seen.MS).Msg("sidecar refreshed")
+	o.tracer.add(TraceEvent{Event: "sidecar.refreshed", Daemon: name})
+}
+
+func (o *observer) logUnwritable(name string, err error) {
+	o.line(o.log.Warn(), "sidecar.unwritable", name).Str("reason", string(reasonOf(err))).Err(err).
+		Msg("sidecar cannot be refreshed; trying again at every sweep")
+}
+
+// logRemoved logs a removal, or in a dry run that there would be one.
+func (o *observer) logRemoved(out *outcome) {
+	name, now := out.entry.Name, unixMS(o.now())
+	line := o.line(o.log.Info(), "daemon.removed", name).
+		Str("reason", string(out.row.Reason)).
+		Uint64("age_ms", now-min(out.entry.LastSeen.MS, now)).
+		Uint64("last_seen_unix_ms", out.entry.LastSeen.MS)
+	if out.entry.PID.Known {
+		line = line.Uint32("pid", out.entry.PID.N)
+	}
+	if o.dryRun {
+		line.Bool("dry_run", true).Msg("daemon dir would be removed")
+		return
+	}
+	line.Int("files", out.removal.Files).Int64("bytes", out.removal.Bytes).Msg("daemon dir removed")
+	o.countRemoved(name, out.row.Reason, out.removal)
+}
+
+// logFinished logs that an interrupted removal is finished, or in a dry run would be.
+func (o *observer) logFinished(hidden string, r removal) {
+	name := nameOf(hidden)
+	o.line(o.log.Info(), "daemon.removed", name).Str("reason", string(Leftover)).
+		Int("files", r.Files).Int64("bytes", r.Bytes).Bool("dry_run", o.dryRun).
+		Msg("finished a removal that was interrupted")
+	if !o.dryRun {
+		o.countRemoved(name, Leftover, r)
+	}
+}
+
+func (o *observer) countRemoved(name string, reason Reason, r removal) {
+	o.count(func(t *Totals) {
+		t.Removed++
+		t.RemovedBytes += r.Bytes
+	})
+	o.tracer.add(TraceEvent{Event: "daemon.removed", Daemon: name, Reason: reason, Bytes: r.Bytes})
+}
+
+// logKept logs why a dir that is due stays, once per reason.
+func (o *observer) logKept(name string, d *daemon, r removal) {
+	if d.last().kept == r.kept || r.kept == Gone {
+		return
+	}
+	d.logged().kept = r.kept
+	o.keptLine(name, r, "daemon dir is due for removal, but kept")
+}
+
+// logLeftoverKept logs what became of a leftover that may not be removed.
+func (o *observer) logLeftoverKept(hidden string, r removal, putBack bool) {
+	message := "the leftover of an interrupted removal stays hidden"
+	if putBack {
+		message = "the leftover of an interrupted removal was put back"
+	}
+	o.keptLine(nameOf(hidden), r, message)
+}
+
+func (o *observer) keptLine(name string, r removal, message string) {
+	line := o.line(o.log.Info(), "daemon.kept", name).Str("reason", string(r.kept))
+	withErr(line, r.err).Msg(message)
+	o.count(func(t *Totals) {
+		if t.Kept == nil {
+			t.Kept = make(map[Reason]int)
+		}
+		t.Kept[r.kept]++
+	})
+	o.tracer.add(TraceEvent{Event: "daemon.kept", Daemon: name, Reason: r.kept})
+}
+
+// logSwept ends a sweep; at debug level if it changed nothing.
+func (o *observer) logSwept(s Stats, took time.Duration) {
+	line := o.log.Debug()
+	if !o.dryRun && s.Refreshed+s.Removed > 0 {
+		line = o.log.Info()
+	}
+	line.Str("event", "sweep.done").
+		Int("checked", s.Checked).Int("alive", s.Alive).Int("dead", s.Dead).
+		Int("unknown", s.Unknown).Int("invalid", s.Invalid).
+		Int("refreshed", s.Refreshed).Int("removed", s.Removed).Int("kept", s.Kept).Int("failed", s.Failed).
+		Int("unreadable_processes", s.Unreadable).
+		Float64("duration_ms", float64(took.Microseconds())/1000).
+		Msg("sweep done")
+	o.tracer.add(TraceEvent{Event: "sweep.done", Stats: s, Took: took})
+}

@@ -1,0 +1,102 @@
+package prune
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// A run leaves nothing behind that a later pass could take for true: a daemon that has died
+// since is dead.
+func TestSweepAfterARun(t *testing.T) {
+	b := newBench(t, Options{SweepInterval: time.Hour})
+	d, cmd := newLive(t, b.root, "a")
+	b.scan()
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- b.Run(ctx, watcherByHand{b.reg}) }()
+	b.wantEvents("daemon.live", 1)
+	if _, err := b.Sweep(t.Context(), nil); !errors.Is(err, ErrBusy) {
+		t.Errorf("a sweep beside the run: %v", err)
+	}
+	if err := b.Run(t.Context(), watcherByHand{b.reg}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second run beside the first: %v", err)
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	before := d.read(d.sidecar())
+	result, err := b.Sweep(t.Context(), nil)
+	if err != nil || result.Dead != 1 || result.Refreshed != 0 || len(result.Rows) != 1 || result.Rows[0].State != Dead {
+		t.Errorf("%+v, %v; want one dead", result, err)
+	}
+	if d.read(d.sidecar()) != before {
+		t.Error("the dead daemon was refreshed")
+	}
+}
+
+// What a watcher writes and a collector reads is one registry, or nothing runs.
+func TestRunChecksTheWatcher(t *testing.T) {
+	b := newBench(t, Options{})
+	for rule, w := range map[string]Watcher{"none": nil, "of another registry": watcherByHand{registry.New(b.root)}} {
+		if err := b.Run(t.Context(), w); err == nil {
+			t.Errorf("%s: no error", rule)
+		}
+	}
+}
+
+// failingWatcher ends at once.
+type failingWatcher struct {
+	watcherByHand
+	err error
+}
+
+func (w failingWatcher) RunLocked(context.Context, func(string) (func(), error)) error { return w.err }
+
+// Without a watcher the registry is no longer true: then the run is over.
+func TestRunEndsWithTheWatcher(t *testing.T) {
+	b := newBench(t, Options{})
+	failed := errors.New("failed")
+	if err := b.Run(t.Context(), failingWatcher{watcherByHand{b.reg}, failed}); !errors.Is(err, failed) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// Whoever asks for a plan or an explanation while it runs is another goroutine; -race looks
+// on.
+func TestPlanWhileItRuns(t *testing.T) {
+	b := running(t, Options{SweepInterval: time.Millisecond, DryRun: true})
+	newDead(t, b.root, "dead", 2*time.Hour)
+	newLive(t, b.root, "live")
+	b.scan()
+	daemondirtest.Eventually(t, "20 sweeps", func() bool {
+		decisions := make(map[string]Decision)
+		for _, row := range b.Plan(t.Context()).Rows {
+			decisions[row.Name] = row.Decision
+		}
+		if len(decisions) != 2 || decisions["dead"] != Remove || decisions["live"] != Refresh {
+			t.Errorf("planned %v", decisions)
+		}
+		if x, ok := b.Explain("dead"); !ok || x.Decision != Remove {
+			t.Errorf("explained %+v", x)
+		}
+		return b.Totals().Sweeps > 20
+	})
+}
+
+// A sweep that is asked for comes before the interval is over.
+func TestSweepNow(t *testing.T) {
+	b := running(t, Options{SweepInterval: time.Hour})
+	newDead(t, b.root, "a", 2*time.Hour)
+	b.scan()
+	b.wantEvents("daemon.added", 1)
+	b.SweepNow()
+	b.wantEvents("daemon.removed", 1)
+}

@@ -1,0 +1,61 @@
+package prune
+
+// What a collector has seen and done, counted for whoever asks while it runs.
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// Totals is what a collector has seen and done so far. A dry run has refreshed and
+// removed nothing.
+type Totals struct {
+	Sweeps, Refreshed, Removed, Failed int
+
+	RemovedBytes int64          // freed, as in daemon.removed
+	Born, Exited int            // daemon.live and daemon.exited, as logged
+	Kept         map[Reason]int // daemon.kept, as logged
+	Daemons      map[State]int  // the daemon dirs there are now
+	LastSweep    time.Time      // the end of the last one; zero: none yet
+}
+
+// totals guards the totals of a collector.
+type totals struct {
+	mu sync.Mutex // guards t
+	t  Totals
+}
+
+// Totals returns what the collector has seen and done so far.
+func (c *Collector) Totals() Totals {
+	c.totals.mu.Lock()
+	defer c.totals.mu.Unlock()
+	t := c.totals.t
+	t.Kept, t.Daemons = maps.Clone(t.Kept), maps.Clone(t.Daemons)
+	return t
+}
+
+// count changes the totals.
+func (c *Collector) count(change func(t *Totals)) {
+	c.totals.mu.Lock()
+	defer c.totals.mu.Unlock()
+	change(&c.totals.t)
+}
+
+// countMove counts one daemon dir under another state; an empty one is none.
+func (c *Collector) countMove(from, to State) {
+	if from == to {
+		return
+	}
+	c.count(func(t *Totals) {
+		if t.Daemons == nil {
+			t.Daemons = make(map[State]int)
+		}
+		if from != "" {
+			t.Daemons[from]--
+		}
+		if to != "" {
+			t.Daemons[to]++
+		}
+	})
+}

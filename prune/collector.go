@@ -20,7 +20,7 @@
 //	run.go        the observer's loop, and the single pass
 //	observer.go   what is known of each daemon
 //	plan.go       one pass: all judged, and what is to be done
-//	apply.go      the worker, and what came of each item
+//	apply.go      the worker: carrying a plan out; account.go: what came of it
 //	judge.go      the one rule: states, decisions; reasons.go: the one table of reasons
 //	liveness.go   is a daemon's process alive?
 //	refresh.go    last_seen_unix_ms, under a lease

@@ -64,7 +64,7 @@ func TestOwnWriteIsNotRead(t *testing.T) {
 // Only a plain write of the very file is taken for our own; all else is read.
 func TestEventOfAnExpectedWrite(t *testing.T) {
 	dir := filepath.FromSlash("/data")
-	h := newHints(registry.New("/data"), dir, []string{dir})
+	h := newPending(registry.New("/data"), dir, []string{dir})
 	h.expects = func(name string) bool { return name == "a" }
 	file := func(name, base string) string { return filepath.Join(dir, name, base) }
 	for _, row := range []struct {

@@ -115,7 +115,7 @@ func (w *running) overflow() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.session != nil {
-		w.session.hints.error(fsnotify.ErrEventOverflow)
+		w.session.pending.error(fsnotify.ErrEventOverflow)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestNoise(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const n = 1000
 				fsn := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
-				wait := newHints(registry.New("/data"), dir, []string{dir}).drain(fsn)
+				wait := newPending(registry.New("/data"), dir, []string{dir}).drain(fsn)
 				began := time.Now()
 				for i := range n {
 					fsn.Events <- row.events[i%len(row.events)]

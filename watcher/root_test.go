@@ -162,7 +162,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fsn.Close()
-	var current atomic.Pointer[hints]
+	var current atomic.Pointer[pending]
 	go func() {
 		for ev := range fsn.Events {
 			if h := current.Load(); h != nil {
@@ -174,7 +174,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 	for round := range 2000 {
 		one := filepath.Join(top, fmt.Sprint("one", round))
 		root := filepath.Join(one, "two", "runtime")
-		h := newHints(registry.New("/data"), root, []string{root})
+		h := newPending(registry.New("/data"), root, []string{root})
 		current.Store(h)
 		fsn.Remove(top)
 
@@ -186,7 +186,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		}()
 		<-began
 		work(20 * time.Microsecond)
-		newWatches(fsn, nil).addAbove(h.ways)
+		newWatches(fsn, nil).addAbove(h.paths)
 		found := lookAt(root).found()
 		if err := <-made; err != nil {
 			t.Fatal(err)

@@ -112,7 +112,7 @@ func TestScanReadsHintsFirst(t *testing.T) {
 	w := prepare(t, setup{Root: root})
 	s := w.newSession()
 	defer s.end()
-	s.hints.names.Add(last, time.Time{})
+	s.pending.names.Add(last, time.Time{})
 	s.scan(t.Context())
 	if order := names(w.changes.Queue); order[0] != last || len(order) != len(onDisk) {
 		t.Errorf("%q is number %d of %d", last, slices.Index(order, last), len(order))

@@ -23,11 +23,11 @@ var errIO = errors.New("reading a daemon dir failed")
 
 // session is the time for which the root is one and the same directory, or missing,
 // and no event is lost. Only the goroutine of [Watcher.Run] touches it; the drain
-// fills its hints.
+// fills what is pending.
 type session struct {
 	*Watcher
 	dir     string // the root with symlinks resolved
-	hints   *hints
+	pending *pending
 	watches *watches
 	end     func() // releases what newSession took
 	scanned bool   // one scan got through
@@ -39,22 +39,22 @@ type session struct {
 
 // newSession begins a session: from here on, what happens to the root is an event.
 func (w *Watcher) newSession() *session {
-	dir, ways := waysTo(w.root)
-	s := &session{Watcher: w, dir: dir, hints: newHints(w.opts.Registry, dir, ways)}
-	s.hints.expects, s.hints.taken = w.reg.Expects, w.taken
+	dir, paths := rootPaths(w.root)
+	s := &session{Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths)}
+	s.pending.expects, s.pending.taken = w.reg.Expects, w.taken
 	fsn, err := fsnotify.NewWatcher()
 	if err != nil {
 		s.watches = newWatches(nil, err)
 		s.end = func() {}
 	} else {
 		s.watches = newWatches(fsn, nil)
-		wait := s.hints.drain(fsn)
+		wait := s.pending.drain(fsn)
 		s.end = func() {
 			fsn.Close()
 			wait()
 		}
 	}
-	s.watches.addAbove(ways)
+	s.watches.addAbove(paths)
 	return s
 }
 
@@ -62,7 +62,7 @@ func (w *Watcher) newSession() *session {
 // were lost.
 func (s *session) serve(ctx context.Context) error {
 	// Watched, then looked at: what changes after the look is an event.
-	if dir, ways := waysTo(s.root); dir != s.dir || !slices.Equal(ways, s.hints.ways) {
+	if dir, paths := rootPaths(s.root); dir != s.dir || !slices.Equal(paths, s.pending.paths) {
 		return nil
 	}
 	state := lookAt(s.root)
@@ -105,22 +105,22 @@ func (s *session) loop(ctx context.Context, state rootState) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.hints.root:
-			if s.hints.mustRearm() || !lookAt(s.root).same(state) {
+		case <-s.pending.root:
+			if s.pending.mustRearm() || !lookAt(s.root).same(state) {
 				return
 			}
 		case <-check.C:
 			if s.replaced(state) {
 				return
 			}
-		case <-s.hints.lost:
+		case <-s.pending.lost:
 			s.opts.Log.Warn().Str("event", "events.overflow").Msg("events were lost; reading the runtime root again")
 			s.overflowed = true
 			s.overflows.Add(1)
 			return
-		case <-s.hints.names.Ready():
+		case <-s.pending.names.Ready():
 			s.work(ctx)
-		case <-s.hints.ours.Ready():
+		case <-s.pending.ours.Ready():
 			s.work(ctx)
 		case <-s.reg.Doubts().Ready():
 			s.recheckDoubts()
@@ -151,7 +151,7 @@ func (s *session) replaced(state rootState) bool {
 func (s *session) work(ctx context.Context) {
 	s.answer()
 	defer func() { s.noticed = time.Time{} }()
-	for _, hint := range s.hints.names.Take() {
+	for _, hint := range s.pending.names.Take() {
 		if ctx.Err() != nil {
 			return
 		}
@@ -167,7 +167,7 @@ func (s *session) work(ctx context.Context) {
 		}
 		s.read(name)
 	}
-	for _, hint := range s.hints.ours.Take() {
+	for _, hint := range s.pending.ours.Take() {
 		s.noticed = hint.Since
 		s.confirm(hint.Name)
 	}
@@ -177,8 +177,8 @@ func (s *session) work(ctx context.Context) {
 // says: no event told of it, so the watch may be another dir's, too.
 func (s *session) recheckDoubts() {
 	for _, doubt := range s.reg.Doubts().Take() {
-		s.hints.addMoved(doubt.Name)
-		s.hints.names.Add(doubt.Name, time.Time{})
+		s.pending.addMoved(doubt.Name)
+		s.pending.names.Add(doubt.Name, time.Time{})
 	}
 }
 
@@ -200,7 +200,7 @@ func (s *session) read(name string) {
 // watch sees to it that name is watched before it is read: 71 of 200 pid files written
 // right after mkdir were never reported to a watch that was added meanwhile.
 func (s *session) watch(name string) {
-	if s.hints.takeMoved(name) {
+	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
 	}
 	s.watches.add(s.dir, name)
@@ -212,8 +212,8 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 	if err == nil {
 		if other, ok := s.watches.bind(s.dir, name, e.Dir); !ok {
 			// The watch was another dir's: both are taken down and made again.
-			s.hints.names.Add(other, time.Time{})
-			s.hints.names.Add(name, time.Time{})
+			s.pending.names.Add(other, time.Time{})
+			s.pending.names.Add(name, time.Time{})
 		}
 		s.put(e)
 		if e.Problem == daemondir.ProblemIO {
@@ -230,7 +230,7 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 		}
 	case errors.Is(err, daemondir.ErrBusy):
 		time.Sleep(busyRetry)
-		s.hints.names.Add(name, s.noticed)
+		s.pending.names.Add(name, s.noticed)
 	default:
 		// Out of descriptors or memory: what is known stays, and is looked at again.
 		s.watches.postpone(name, err)

@@ -92,7 +92,7 @@ func undrained(t *testing.T, root string) *session {
 	s := &session{
 		Watcher: w.Watcher,
 		dir:     root,
-		hints:   newHints(w.registry, root, []string{root}),
+		pending: newPending(w.registry, root, []string{root}),
 		watches: newWatches(fsn, nil),
 	}
 	s.watches.addRoot(root)
@@ -104,7 +104,7 @@ func (s *session) settle(t *testing.T) {
 	t.Helper()
 	for range 100 {
 		select {
-		case <-s.hints.names.Ready():
+		case <-s.pending.names.Ready():
 			s.work(t.Context())
 		default:
 			return
@@ -126,9 +126,9 @@ func TestAddReturnsWatchOfAnotherName(t *testing.T) {
 	s.read("a")
 
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
-	s.hints.names.Add("b", time.Time{})
+	s.pending.names.Add("b", time.Time{})
 	s.settle(t)
-	s.hints.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
+	s.pending.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
 	s.settle(t)
 	if !s.isWatched("b") || s.isWatched("a") {
 		t.Errorf("watches %q", s.watches.fsn.WatchList())
@@ -147,9 +147,9 @@ func TestAddReturnsWatchOfUnreadName(t *testing.T) {
 	s.read("a")
 
 	rename(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
-	s.hints.names.Take()
+	s.pending.names.Take()
 	s.read("b")
-	s.hints.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
+	s.pending.event(fsnotify.Event{Name: filepath.Join(root, "a"), Op: fsnotify.Rename})
 	s.read("a")
 	leaseA.Close()
 	leaseB.Close()
@@ -172,9 +172,9 @@ func TestSwapInTwoBatches(t *testing.T) {
 			swap(t, filepath.Join(root, "a"), filepath.Join(root, "b"))
 			second := map[string]string{"a": "b", "b": "a"}[first]
 			for _, name := range []string{first, second} {
-				s.hints.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Rename})
+				s.pending.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Rename})
 				s.settle(t)
-				s.hints.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Create})
+				s.pending.event(fsnotify.Event{Name: filepath.Join(root, name), Op: fsnotify.Create})
 				s.settle(t)
 			}
 			if !s.isWatched("a") || !s.isWatched("b") {
@@ -264,7 +264,7 @@ func TestSidecarUnderLease(t *testing.T) {
 		before, _ := w.registry.Get("a")
 		held := lease(t, sidecarPath(root, "a"))
 		write(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
-		daemondirtest.Eventually(t, "the lease to be in the watcher's way", func() bool {
+		daemondirtest.Eventually(t, "the lease to be in the watcher's rootPath", func() bool {
 			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
 			return err != nil || kind != unix.F_WRLCK
 		})

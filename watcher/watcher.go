@@ -12,14 +12,14 @@
 // or is missing. It ends when the root's identity changes or events were lost, and
 // [Watcher.Run] begins the next one with a new fsnotify instance and a new scan.
 //
-//	watcher.go  options, the root's states, one session after the other
-//	session.go  one session: the loop that works hints off
-//	hints.go    the drain: events and errors of fsnotify become hints
-//	notes.go    our own writes, which need no reading
-//	watches.go  which dirs are watched, and which are polled because they cannot be
-//	ways.go     the paths at which a change can make the root another directory
-//	scan.go     reading the whole root once; scandir.go: one dir of it
-//	tally.go    what was seen, counted for whoever asks
+//	watcher.go   options, the root's states, one session after the other
+//	session.go   one session: the loop that reads what hints name
+//	pending.go   the drain: events and errors of fsnotify become hints
+//	expected.go  our own writes, which need no reading
+//	watches.go   which dirs are watched, and which are polled because they cannot be
+//	paths.go     the paths at which a change can make the root another directory
+//	scan.go      reading the whole root once; scandir.go: one dir of it
+//	totals.go    what was seen, counted for whoever asks
 package watcher
 
 import (

@@ -287,7 +287,7 @@ func TestPingDuringWork(t *testing.T) {
 		}
 	}()
 	daemondirtest.Eventually(t, "10 pings are answered", func() bool {
-		s.hints.names.Add("a", time.Time{})
+		s.pending.names.Add("a", time.Time{})
 		s.work(t.Context())
 		select {
 		case <-answered:

@@ -16,7 +16,7 @@ import (
 type watches struct {
 	fsn    *fsnotify.Watcher // nil: no inotify instance to be had (noFSN)
 	noFSN  error
-	ways   []string // see waysTo
+	paths  []string // see rootPaths
 	above  error    // a directory above the root cannot be watched
 	root   error    // the root itself cannot be watched
 	listed error    // the last scan of the root failed
@@ -49,16 +49,16 @@ func newWatches(fsn *fsnotify.Watcher, err error) *watches {
 // addAbove watches the directories that hold the root and the symlinks that lead to
 // it or, while one does not exist, the nearest one above it that does: removing or
 // renaming a root leaves an empty watch list and silence.
-func (w *watches) addAbove(ways []string) {
-	w.ways, w.above = ways, nil
+func (w *watches) addAbove(paths []string) {
+	w.paths, w.above = paths, nil
 	if w.fsn == nil {
 		return
 	}
-	for _, way := range ways {
-		for dir := nearestDir(filepath.Dir(way)); ; {
+	for _, rootPath := range paths {
+		for dir := nearestDir(filepath.Dir(rootPath)); ; {
 			err := w.fsn.Add(dir)
 			// What was made before the watch stood is no event.
-			again := nearestDir(filepath.Dir(way))
+			again := nearestDir(filepath.Dir(rootPath))
 			if again == dir {
 				w.above = errors.Join(w.above, err)
 				break
@@ -182,7 +182,7 @@ func (w *watches) scanned() { w.listed = nil }
 func (w *watches) retry() {
 	w.full = false
 	if w.above != nil {
-		w.addAbove(w.ways)
+		w.addAbove(w.paths)
 	}
 }
 

@@ -85,6 +85,7 @@ const gcPercent = 50
 
 // run watches every root until ctx is done or one of them fails for good.
 func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)) // see oneProcessor
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

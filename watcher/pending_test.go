@@ -99,7 +99,7 @@ func TestEvent(t *testing.T) {
 			w, _ := reg.Write()
 			w.Put(daemondir.Entry{Name: "a"}, time.Time{})
 			w.Put(daemondir.Entry{Name: "shut", Problem: daemondir.ProblemPermission}, time.Time{})
-			h := newHints(reg, dir, []string{dir, filepath.Join(data, "disk", "runtime")})
+			h := newPending(reg, dir, []string{dir, filepath.Join(data, "disk", "runtime")})
 
 			h.event(fsnotify.Event{Name: data + filepath.FromSlash(test.path), Op: test.op})
 
@@ -134,7 +134,7 @@ func TestEvent(t *testing.T) {
 func TestEventBelowSlash(t *testing.T) {
 	slash := string(filepath.Separator)
 	dir := slash + filepath.Join("data", "runtime")
-	h := newHints(registry.New("/data"), dir, []string{dir})
+	h := newPending(registry.New("/data"), dir, []string{dir})
 	h.event(fsnotify.Event{Name: slash + slash + "data", Op: fsnotify.Create})
 	if !h.mustRearm() {
 		t.Error("the root's parent is not recognised")
@@ -145,7 +145,7 @@ func TestEventBelowSlash(t *testing.T) {
 // happens there concerns the root and the daemon dirs in it.
 func TestEventInRootThatHoldsItsLink(t *testing.T) {
 	dir := filepath.FromSlash("/data")
-	h := newHints(registry.New("/data"), dir, []string{filepath.Join(dir, "link"), dir})
+	h := newPending(registry.New("/data"), dir, []string{filepath.Join(dir, "link"), dir})
 	h.event(fsnotify.Event{Name: filepath.Join(dir, "link"), Op: fsnotify.Remove})
 	if !h.mustRearm() {
 		t.Error("the link is not recognised")
@@ -170,7 +170,7 @@ func TestError(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
-			h := newHints(registry.New("/data"), "/data", nil)
+			h := newPending(registry.New("/data"), "/data", nil)
 			h.error(test.err)
 			h.error(test.err) // a second one must not block
 			if got := len(h.lost) == 1; got != test.lost {

@@ -11,15 +11,15 @@ import (
 // maxLinks is how many symlinks in a row lead somewhere; Linux follows 40.
 const maxLinks = 40
 
-// waysTo returns the directory that root is, symlinks resolved, and the paths at which
+// rootPaths returns the directory that root is, symlinks resolved, and the paths at which
 // a change can make it another one: root itself and, if that is a symlink, what it
 // leads to. Nothing of all that need exist. The paths are resolved as far as they do,
 // so that each directory has one name: two names share one watch, and fsnotify reports
 // its events under the name that came first.
-func waysTo(root string) (dir string, ways []string) {
-	for path := root; len(ways) < maxLinks; {
+func rootPaths(root string) (dir string, paths []string) {
+	for path := root; len(paths) < maxLinks; {
 		path = resolveAbove(path)
-		ways = append(ways, path)
+		paths = append(paths, path)
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
@@ -31,17 +31,17 @@ func waysTo(root string) (dir string, ways []string) {
 	}
 	dir, err := filepath.EvalSymlinks(root)
 	if err != nil {
-		return ways[len(ways)-1], ways
+		return paths[len(paths)-1], paths
 	}
-	if !slices.Contains(ways, dir) {
-		ways = append(ways, dir)
+	if !slices.Contains(paths, dir) {
+		paths = append(paths, dir)
 	}
-	return dir, ways
+	return dir, paths
 }
 
 // Resolve returns the path that root leads to, symlinks resolved as far as it exists.
 func Resolve(root string) string {
-	dir, _ := waysTo(root)
+	dir, _ := rootPaths(root)
 	return dir
 }
 

@@ -14,11 +14,11 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// hints is what the drain has learned from events and the session has yet to act on.
-type hints struct {
-	reg  *registry.Registry
-	dir  string   // the root with symlinks resolved
-	ways []string // see waysTo
+// pending is what the drain has learned from events and the session has yet to act on.
+type pending struct {
+	reg   *registry.Registry
+	dir   string   // the root with symlinks resolved
+	paths []string // see rootPaths
 
 	taken   func() time.Time       // called for each event; returns when it arrived
 	expects func(name string) bool // whether a write of our own to that sidecar is expected
@@ -33,11 +33,11 @@ type hints struct {
 	rearm bool                // the root's own watch may be gone
 }
 
-func newHints(reg *registry.Registry, dir string, ways []string) *hints {
-	return &hints{
+func newPending(reg *registry.Registry, dir string, paths []string) *pending {
+	return &pending{
 		reg:     reg,
 		dir:     dir,
-		ways:    ways,
+		paths:   paths,
 		taken:   time.Now,
 		expects: func(string) bool { return false },
 		names:   registry.NewQueue(),
@@ -62,7 +62,7 @@ const (
 // drain takes in events and errors until fsnotify closes its channels. Each has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and
 // Remove wait for, so whoever reads events must not be the one who reads errors.
-func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
+func (h *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
 	var drains sync.WaitGroup
 	drains.Go(func() {
 		var noisy time.Time // when the last noise was taken in, or the rest after it over
@@ -89,7 +89,7 @@ func (h *hints) drain(fsn *fsnotify.Watcher) (wait func()) {
 // event turns one event into a hint. It reports whether the event was noise: about a file
 // that is nothing to us, nor to a spawn. A spawn links the trampoline, and that is a
 // Chmod of the file it is a link of, wherever that lies.
-func (h *hints) event(ev fsnotify.Event) (noise bool) {
+func (h *pending) event(ev fsnotify.Event) (noise bool) {
 	at := h.taken()
 	path := filepath.Clean(ev.Name) // "//runtime" is what a watch on "/" reports
 	above := h.above(path, ev.Op)
@@ -121,9 +121,9 @@ func (h *hints) event(ev fsnotify.Event) (noise bool) {
 
 // above takes in an event on the root itself, or on a directory or a symlink that
 // leads to it; of what else happens up there, nothing is ours.
-func (h *hints) above(path string, op fsnotify.Op) bool {
-	for _, way := range h.ways {
-		if path != way && !strings.HasPrefix(way, path+string(filepath.Separator)) {
+func (h *pending) above(path string, op fsnotify.Op) bool {
+	for _, rootPath := range h.paths {
+		if path != rootPath && !strings.HasPrefix(rootPath, path+string(filepath.Separator)) {
 			continue
 		}
 		if op != fsnotify.Chmod {
@@ -140,21 +140,21 @@ func (h *hints) above(path string, op fsnotify.Op) bool {
 // error takes in one error of fsnotify. An overflow means lost events; so may any
 // other, but for one: EINVAL is fsnotify removing a watch that the kernel had removed
 // before it, of a dir that was renamed away and deleted.
-func (h *hints) error(err error) {
+func (h *pending) error(err error) {
 	if !errors.Is(err, syscall.EINVAL) {
 		signal(h.lost)
 	}
 }
 
 // addMoved notes that the watch of the daemon dir name may be gone or another's.
-func (h *hints) addMoved(name string) {
+func (h *pending) addMoved(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.moved[name] = struct{}{}
 }
 
 // takeMoved says whether the watch of the daemon dir name is in doubt, and forgets it.
-func (h *hints) takeMoved(name string) bool {
+func (h *pending) takeMoved(name string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, ok := h.moved[name]
@@ -162,7 +162,7 @@ func (h *hints) takeMoved(name string) bool {
 	return ok
 }
 
-func (h *hints) mustRearm() bool {
+func (h *pending) mustRearm() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.rearm

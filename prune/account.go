@@ -13,7 +13,7 @@ import (
 // removed.
 const logDryRun Reason = "dry_run"
 
-// account takes in what came of a task.
+// account processes what came of a task.
 func (o *observer) account(r report) {
 	o.inHand = ""
 	if r.kind == removing || r.kind == finishing {

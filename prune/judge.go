@@ -20,8 +20,8 @@ type State string
 const (
 	Alive   State = "alive"   // its process is verified
 	Dead    State = "dead"    // it has no process, or the pid is another's by now
-	Unknown State = "unknown" // it cannot be told; kept, not refreshed
-	Invalid State = "invalid" // no usable sidecar, so nobody's to judge
+	Unknown State = "unknown" // neither is certain; kept, not refreshed
+	Invalid State = "invalid" // no usable sidecar, so it is left alone
 )
 
 // A Decision is what is to become of a daemon dir.

@@ -53,7 +53,7 @@ type Plan struct {
 	Rows []Row // one for each entry of the registry, in no order
 }
 
-// Plan judges every entry of the registry. It changes nothing, takes no lock, and goes by
+// Plan judges every entry of the registry. It changes nothing, takes no lock, and reads
 // nothing but the registry, so it may be called while Run runs. Of those that are due, and
 // only if there are any, it makes the checks that removal makes. It ends early when ctx is
 // done.
@@ -128,7 +128,7 @@ type pass struct {
 	began      time.Time
 	now        time.Time // of the judgement
 	staleAfter time.Duration
-	visit      func(Row) // nil: nobody wants the rows
+	visit      func(Row) // nil: the rows are not needed
 
 	unjudged  []string
 	refreshes []item
@@ -136,7 +136,7 @@ type pass struct {
 	leftovers []item
 
 	stats Stats
-	begun bool // the worker was given something, and is to be told of the end
+	begun bool // the worker was given something, and must hear of the end
 }
 
 const (

@@ -46,7 +46,7 @@ const (
 	groupInvalid  = "Invalid: no usable sidecar, so it is left alone"
 )
 
-// A ReasonInfo is what is to be said of one reason.
+// A ReasonInfo describes one reason.
 type ReasonInfo struct {
 	Reason  Reason
 	Group   string // when it applies; reasons of one group stand together

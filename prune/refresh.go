@@ -42,8 +42,8 @@ func (r *refresher) close() { r.root.Close() }
 
 // refresh sets last_seen_unix_ms in the sidecar of the daemon dir e to ms, if it still
 // says what e does. No other byte changes but for padding; mode and owner stay. Under a
-// lease the inode stays, too, and no update by somebody else is lost (lease_linux.go);
-// replace says what is so where there are no leases. It returns e as it is now, or e
+// lease the inode stays, too, and no update by somebody else is lost (fsys.Patch);
+// without leases there is a window (fsys.Replace). It returns e as it is now, or e
 // itself if there was nothing to write; the error is errNotNow or says what is wrong.
 //
 // Six system calls: open, lease, read, write, stat, close.
@@ -63,11 +63,11 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 		err := r.refreshUnleased(path, &e, ms)
 		return e, err
 	}
-	text, said, err := r.read(f, e)
-	if err != nil || said.LastSeen == daemondir.At(ms) {
+	text, parsed, err := r.read(f, e)
+	if err != nil || parsed.LastSeen == daemondir.At(ms) {
 		return e, err
 	}
-	tail, offset := said.WithLastSeen(text, ms)
+	tail, offset := parsed.WithLastSeen(text, ms)
 	if r.now().Sub(leased) > leaseTrust {
 		return e, errNotNow
 	}
@@ -86,11 +86,11 @@ func (r *refresher) read(f *daemondir.File, e daemondir.Entry) ([]byte, daemondi
 	if r.buf, same = f.Whole(r.buf, e.Sidecar.Size); !same {
 		return nil, daemondir.Sidecar{}, errNotNow
 	}
-	said, problem := daemondir.ParseSidecar(r.buf)
-	if problem != daemondir.ProblemNone || said.SpawnedAt != e.SpawnedAt || said.Seen() != e.LastSeen {
-		return nil, said, errNotNow
+	parsed, problem := daemondir.ParseSidecar(r.buf)
+	if problem != daemondir.ProblemNone || parsed.SpawnedAt != e.SpawnedAt || parsed.Seen() != e.LastSeen {
+		return nil, parsed, errNotNow
 	}
-	return r.buf, said, nil
+	return r.buf, parsed, nil
 }
 
 // refreshUnleased is refresh where there are no leases.
@@ -105,11 +105,11 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 		return notNowIfGone(path, err)
 	}
 	defer f.Close()
-	text, said, err := r.read(f, *e)
-	if err != nil || said.LastSeen == daemondir.At(ms) {
+	text, parsed, err := r.read(f, *e)
+	if err != nil || parsed.LastSeen == daemondir.At(ms) {
 		return err
 	}
-	tail, offset := said.WithLastSeen(text, ms)
+	tail, offset := parsed.WithLastSeen(text, ms)
 	switch err := fsys.Replace(path, e.Dir, f, text, tail, offset); {
 	case errors.Is(err, fsys.ErrChanged):
 		return errNotNow

@@ -52,20 +52,20 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // to ask for fewer, and each wakes us for 50 to 100 us of processor time. After such
 // noise, if it is not the first for a while, the drain rests, and the kernel makes one
 // event of what is written to a file meanwhile (inotify(7)). It rests only if it had to
-// wait for the event: what is queued comes within some microseconds, and must be taken in
+// wait for the event: what is queued comes within some microseconds, and must be read
 // lest the queue overflows.
 const (
 	noisePause = 10 * time.Millisecond
 	noiseWait  = 20 * time.Microsecond
 )
 
-// drain takes in events and errors until fsnotify closes its channels. Each has its
+// drain reads events and errors until fsnotify closes its channels. Each has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and
 // Remove wait for, so whoever reads events must not be the one who reads errors.
 func (h *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
 	var drains sync.WaitGroup
 	drains.Go(func() {
-		var noisy time.Time // when the last noise was taken in, or the rest after it over
+		var noisy time.Time // when the last noise was read, or the rest after it over
 		waiting := time.Now()
 		for ev := range fsn.Events {
 			came := time.Now()
@@ -119,7 +119,7 @@ func (h *pending) event(ev fsnotify.Event) (noise bool) {
 	return false
 }
 
-// above takes in an event on the root itself, or on a directory or a symlink that
+// above handles an event on the root itself, or on a directory or a symlink that
 // leads to it; of what else happens up there, nothing is ours.
 func (h *pending) above(path string, op fsnotify.Op) bool {
 	for _, rootPath := range h.paths {
@@ -137,7 +137,7 @@ func (h *pending) above(path string, op fsnotify.Op) bool {
 	return false
 }
 
-// error takes in one error of fsnotify. An overflow means lost events; so may any
+// error handles one error of fsnotify. An overflow means lost events; so may any
 // other, but for one: EINVAL is fsnotify removing a watch that the kernel had removed
 // before it, of a dir that was renamed away and deleted.
 func (h *pending) error(err error) {

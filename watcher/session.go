@@ -85,7 +85,7 @@ func (s *session) serve(ctx context.Context) error {
 	return nil
 }
 
-// loop works off hints until the root is no longer what state says, events were lost,
+// loop reads what hints name until the root is no longer what state says, events were lost,
 // or ctx is done.
 func (s *session) loop(ctx context.Context, state rootState) {
 	check := time.NewTicker(s.opts.CheckInterval)
@@ -206,7 +206,7 @@ func (s *session) watch(name string) {
 	s.watches.add(s.dir, name)
 }
 
-// take takes in what reading name came to.
+// take puts what was read of name into the registry, and sees to its watch.
 func (s *session) take(name string, e daemondir.Entry, err error) {
 	s.reads.Add(1)
 	if err == nil {

@@ -26,7 +26,7 @@ type watches struct {
 
 	// A watch belongs to an inode, fsnotify files it under a path. byName is the dir each
 	// watch was found to be on (the zero FileID: not known yet), byID the reverse: an Add
-	// under a second path, after a rename that we have not been told of, returns the
+	// under a second path, after a rename that we have not heard of, returns the
 	// watch of the first, and that watch vanishes when fsnotify hears of the rename (145
 	// of 200 renames).
 	byName map[string]daemondir.FileID
@@ -145,7 +145,7 @@ func stands(root, name string, id daemondir.FileID) bool {
 }
 
 // dropUnbound takes down the watch of name, which could not be read, unless an earlier
-// read has told which dir it is on: Add may have returned the watch of another name.
+// read has shown which dir it is on: Add may have returned the watch of another name.
 func (w *watches) dropUnbound(root, name string) {
 	if id, ok := w.byName[name]; ok && id == (daemondir.FileID{}) {
 		w.drop(root, name)

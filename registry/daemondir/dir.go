@@ -63,10 +63,10 @@ func (d *Dir) Read() (Entry, error) {
 // ReadFrom is [Dir.Read] with the sidecar already open: whoever holds a lease on it
 // must not open it again.
 func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
-	_, said, problem := sidecar.Text()
+	_, parsed, problem := sidecar.Text()
 	e := Entry{Name: d.name, Dir: d.id, Sidecar: sidecar.stamp(), Problem: problem}
 	if problem == ProblemNone {
-		e.SpawnedAt, e.LastSeen = said.SpawnedAt, said.Seen()
+		e.SpawnedAt, e.LastSeen = parsed.SpawnedAt, parsed.Seen()
 	}
 	return e, d.readPID(&e)
 }
@@ -77,8 +77,8 @@ func (f *File) Text() ([]byte, Sidecar, Problem) {
 	if problem != ProblemNone {
 		return nil, Sidecar{}, problem
 	}
-	said, problem := ParseSidecar(text)
-	return text, said, problem
+	parsed, problem := ParseSidecar(text)
+	return text, parsed, problem
 }
 
 // content reads the file from its start, unless it is larger than limit. A file that was

@@ -25,7 +25,7 @@ type Facts struct {
 	Exists bool
 	Zombie bool  // exited, and its parent has not waited for it
 	Thread bool  // the pid is a thread's, not a process's
-	Err    error // why Exists, Zombie or Thread could not be told
+	Err    error // why Exists, Zombie or Thread could not be determined
 
 	Start   daemondir.Timestamp // as the system says; it may be implausible
 	Exe     Whereabouts

@@ -78,7 +78,7 @@ func inspectByNumber(pid uint32, q Query) Facts {
 }
 
 // absent is what is known of a pid that the kernel does not: it has no process, unless
-// gopsutil was told to look at another machine's /proc (a container with the host's
+// gopsutil is configured to read another machine's /proc (a container with the host's
 // mounted), where it may have one.
 func absent(pid uint32) Facts {
 	proc, foreign := foreignProc()
@@ -91,7 +91,7 @@ func absent(pid uint32) Facts {
 	return Facts{Err: fmt.Errorf("pid %d is in HOST_PROC %q, but not in this pid namespace", pid, proc)}
 }
 
-// foreignProc returns the /proc that gopsutil was told to look at instead of this one.
+// foreignProc returns the /proc that gopsutil is configured to read instead of this one.
 func foreignProc() (string, bool) {
 	proc := os.Getenv("HOST_PROC")
 	return proc, proc != "" && filepath.Clean(proc) != "/proc"

@@ -8,8 +8,8 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// inspect has no pidfd here, so a pid that is reused between two of the questions is told
-// by its start time only.
+// inspect has no pidfd here, so a pid that is reused between two of the questions is
+// recognised by its start time only.
 func inspect(pid uint32, q Query) (Facts, Handle) {
 	exists, err := process.PidExists(int32(pid))
 	if err != nil {

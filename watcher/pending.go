@@ -98,7 +98,7 @@ func (h *pending) event(ev fsnotify.Event) (noise bool) {
 		return !above && ev.Op != fsnotify.Chmod
 	}
 	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
-	if isFile && file != daemondir.PIDFileName && file != daemondir.SidecarName(name) {
+	if isFile && !daemondir.Concerns(name, file) {
 		return strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
 	}
 	if ev.Op == fsnotify.Chmod {

@@ -13,6 +13,12 @@ func SidecarName(dirName string) string {
 	return strings.TrimPrefix(dirName, QuarantinePrefix) + ".daemon.json"
 }
 
+// Concerns says whether the file of that name in the daemon dir dirName is one that [Read]
+// reads.
+func Concerns(dirName, file string) bool {
+	return file == PIDFileName || file == SidecarName(dirName)
+}
+
 // Quarantined says whether dirName is a dir that a removal was moving out of sight.
 func Quarantined(dirName string) bool { return strings.HasPrefix(dirName, QuarantinePrefix) }
 

@@ -225,7 +225,8 @@ func (w *rootWatch) run(ctx context.Context) error {
 
 // oneProcessor limits a watch whose roots have been read to one processor, unless the
 // environment sets GOMAXPROCS: its work is a chain of short steps, and each hand-over to
-// another processor wakes a thread.
+// another processor wakes a thread. Measured: 15% less processor time for a sweep over
+// live daemons; but births during removals are logged after 0.7 to 3.3 ms, not 0.4.
 func oneProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)

@@ -75,6 +75,7 @@ func (s *session) scan(ctx context.Context) {
 		s.work(ctx)
 		readEach(s.dir, batch, func() { watch(i + 1) }, s.take)
 	}
+	s.rewatch()
 	s.watches.scanned()
 	if !s.scanned {
 		s.scanned = true

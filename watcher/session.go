@@ -18,6 +18,10 @@ import (
 // kernel after /proc/sys/fs/lease-break-time (45 s).
 const busyRetry = time.Millisecond
 
+// recheckDelay is how long after dirs have changed names it is checked that all are
+// watched: fsnotify has read the events of that by then.
+const recheckDelay = time.Second
+
 // errIO is why a dir is polled whose files cannot be read.
 var errIO = errors.New("reading a daemon dir failed")
 
@@ -33,6 +37,8 @@ type session struct {
 	scanned bool   // one scan got through
 
 	noticed time.Time // when the event behind this read arrived; zero for scans and polls
+
+	recheck <-chan time.Time // of watches that may be lost since dirs changed names; nil: not due
 
 	added, changed, removed int // what was put into and deleted from the registry so far
 }
@@ -124,6 +130,9 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.work(ctx)
 		case <-s.reg.Doubts().Ready():
 			s.recheckDoubts()
+		case <-s.recheck:
+			s.recheck = nil
+			s.rewatch()
 		case <-s.pings:
 		case <-pollC:
 			s.watches.retry()
@@ -173,6 +182,13 @@ func (s *session) work(ctx context.Context) {
 	}
 }
 
+// rewatch watches and reads anew what has lost its watch.
+func (s *session) rewatch() {
+	for _, name := range s.watches.lost(s.dir) {
+		s.pending.names.Add(name, time.Time{})
+	}
+}
+
 // recheckDoubts looks anew at the dirs that somebody found to be others than the registry
 // says: no event told of it, so the watch may be another dir's, too.
 func (s *session) recheckDoubts() {
@@ -202,6 +218,9 @@ func (s *session) read(name string) {
 func (s *session) watch(name string) {
 	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
+		if s.recheck == nil {
+			s.recheck = time.After(recheckDelay)
+		}
 	}
 	s.watches.add(s.dir, name)
 }

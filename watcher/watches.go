@@ -168,6 +168,29 @@ func (w *watches) drop(root, name string) {
 	}
 }
 
+// lost takes down, and returns, the daemon dirs of root that are filed as watched, but that
+// fsnotify does not watch. When dirs change names faster than it reads their events, Add
+// returns the watch that it has filed under the name before, and takes it down with that.
+func (w *watches) lost(root string) []string {
+	if w.fsn == nil {
+		return nil
+	}
+	watched := make(map[string]struct{}, len(w.byName))
+	for _, path := range w.fsn.WatchList() {
+		watched[path] = struct{}{}
+	}
+	var names []string
+	for name := range w.byName {
+		if _, ok := watched[filepath.Join(root, name)]; !ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		w.drop(root, name)
+	}
+	return names
+}
+
 // postpone has name polled because reading it failed.
 func (w *watches) postpone(name string, err error) { w.polled[name] = err }
 

@@ -62,6 +62,7 @@ type worker struct {
 	refresher  *refresher // nil: none yet
 	remover    *remover   // nil: none yet
 	removerErr error      // why there is none in this pass
+	turn       int        // of the lock, when they were opened
 }
 
 // work does each task that comes, and reports it, until there are no more.
@@ -82,11 +83,16 @@ func (w *worker) do(ctx context.Context, t task) report {
 	}
 	w.staleAfter = t.staleAfter
 	if !w.dryRun {
-		done, ok := w.lock.use()
+		done, turn, ok := w.lock.use()
 		if !ok {
 			return r // the root was lost, and all in it is no longer ours
 		}
 		defer done()
+		if turn != w.turn {
+			// What is open may be the root that was lost; another stands there by now.
+			w.close()
+			w.turn = turn
+		}
 	}
 	for _, it := range t.items {
 		if ctx.Err() != nil {

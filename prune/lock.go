@@ -39,6 +39,7 @@ type rootLock struct {
 	dir   *os.File   // nil: not held
 	users int        // who have something in hand under it
 	over  bool       // it was released; the last user closes it
+	turn  int        // how often it was taken: another turn may be on another directory
 }
 
 func (l *rootLock) init() { l.free.L = &l.mu }
@@ -58,6 +59,7 @@ func (l *rootLock) take(root string) (release func(), err error) {
 		return nil, err
 	}
 	l.over = false
+	l.turn++
 	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -66,12 +68,13 @@ func (l *rootLock) take(root string) (release func(), err error) {
 	}), nil
 }
 
-// use keeps the lock until done is called. It reports false if it is not held.
-func (l *rootLock) use() (done func(), ok bool) {
+// use keeps the lock until done is called, and says which turn of it that is. It reports
+// false if it is not held.
+func (l *rootLock) use() (done func(), turn int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dir == nil || l.over {
-		return nil, false
+		return nil, 0, false
 	}
 	l.users++
 	return func() {
@@ -79,7 +82,7 @@ func (l *rootLock) use() (done func(), ok bool) {
 		defer l.mu.Unlock()
 		l.users--
 		l.closeUnused()
-	}, true
+	}, l.turn, true
 }
 
 // closeUnused gives the lock back if it was released and nobody uses it; the caller holds

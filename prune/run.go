@@ -163,7 +163,7 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 	}
 	defer end()
 	if !c.dryRun {
-		done, held := c.lock.use()
+		done, _, held := c.lock.use()
 		if !held {
 			done, err = c.Lock()
 		}

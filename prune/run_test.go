@@ -3,10 +3,13 @@ package prune
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -99,4 +102,42 @@ func TestSweepNow(t *testing.T) {
 	b.wantEvents("daemon.added", 1)
 	b.SweepNow()
 	b.wantEvents("daemon.removed", 1)
+}
+
+// What was planned in a root that is lost is not done there once the lock is another
+// root's: that one may be served by somebody else.
+func TestWorkerLeavesALostRoot(t *testing.T) {
+	b := newBench(t, Options{})
+	first, second := newDead(t, b.root, "first", 2*time.Hour), newDead(t, b.root, "second", 2*time.Hour)
+	w := &worker{Collector: b.Collector}
+	defer w.close()
+	remove := func(e daemondir.Entry) report {
+		return w.do(t.Context(), task{kind: removing, items: []item{{entry: e}}, staleAfter: time.Hour})
+	}
+	e := second.entry()
+	release, err := b.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := remove(first.entry()); len(r.outcomes) != 1 || first.exists() {
+		t.Fatalf("%+v", r)
+	}
+	release()
+	if r := remove(e); len(r.outcomes) != 0 || !second.exists() {
+		t.Errorf("without the lock: %+v", r)
+	}
+	away := b.root + "-away"
+	if err := errors.Join(os.Rename(b.root, away), os.Mkdir(b.root, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if release, err = b.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if r := remove(e); len(r.outcomes) != 1 || r.outcomes[0].removal.kept != Gone {
+		t.Errorf("under the lock of another root: %+v", r)
+	}
+	if _, err := os.Stat(filepath.Join(away, "second", "second.daemon.json")); err != nil {
+		t.Errorf("removed from the root that was lost: %v", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -84,6 +85,7 @@ const gcPercent = 50
 
 // run watches every root until ctx is done or one of them fails for good.
 func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)) // see oneProcessor
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -127,7 +129,9 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		for _, w := range watches {
 			ready = append(ready, w.watcher.Ready())
 		}
-		o.showProgress(ctx, func() int { return countDirs(watches) }, ready)
+		if o.showProgress(ctx, func() int { return countDirs(watches) }, ready) {
+			oneProcessor()
+		}
 	})
 	running.Go(func() {
 		for {
@@ -219,17 +223,28 @@ func (w *rootWatch) run(ctx context.Context) error {
 	return err
 }
 
-// showProgress shows the progress of the first scan of the roots on a terminal, until all
-// are ready.
-func (o *watchOptions) showProgress(ctx context.Context, dirs func() int, ready []<-chan struct{}) {
+// oneProcessor limits a watch whose roots have been read to one processor, unless the
+// environment sets GOMAXPROCS: its work is a chain of short steps, and each hand-over to
+// another processor wakes a thread. Measured: 15% less processor time for a sweep over
+// live daemons; but births during removals are logged after 0.7 to 3.3 ms, not 0.4.
+func oneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
+// showProgress shows the progress of the first scan of the roots on a terminal. It
+// reports whether all are ready: read, or waited for.
+func (o *watchOptions) showProgress(ctx context.Context, dirs func() int, ready []<-chan struct{}) bool {
 	defer o.screen.follow(func() string { return readingText(dirs()) })()
 	for _, one := range ready {
 		select {
 		case <-one:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // countDirs counts the daemon dirs in the registries.

@@ -55,9 +55,9 @@ collector, after each sweep and at the end.`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// The watch must go on when the reader of its log is gone.
+			// The watch must continue when the reader of its log has exited.
 			signal.Ignore(syscall.SIGPIPE)
-			// First of all, because a SIGHUP before this ends the program.
+			// Before anything else, because until then a SIGHUP ends the program.
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
@@ -77,12 +77,12 @@ collector, after each sweep and at the end.`,
 	return cmd
 }
 
-// gcPercent is GOGC, unless the environment sets that. A watch allocates next to nothing
-// once it has started, so a tighter heap costs no time, and saves 100 bytes a daemon dir
-// (at 100,000 of them).
+// gcPercent is GOGC, unless the environment sets it. A running watch allocates almost
+// nothing, so a smaller heap costs no time, and saves 100 bytes per daemon dir (with 100,000
+// of them).
 const gcPercent = 50
 
-// run watches every root until ctx is done or one of them fails for good.
+// run watches every root until ctx is done or one of them fails.
 func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -105,7 +105,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		return err
 	}
 	o.current = o.times
-	// The metrics are published until all else has ended.
+	// The metrics are published until everything else has ended.
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
 	var publishing sync.WaitGroup
@@ -117,7 +117,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	failures := make([]error, len(watches))
 	for i, w := range watches {
 		running.Go(func() {
-			defer stop() // the others finish what they are doing
+			defer stop() // then the others stop as well
 			failures[i] = w.run(ctx)
 		})
 	}
@@ -159,7 +159,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	return failed
 }
 
-// A rootWatch watches one root, with a registry of its own.
+// A rootWatch watches one root.
 type rootWatch struct {
 	*watchOptions
 	log       zerolog.Logger // names the root in every line
@@ -173,20 +173,15 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 		watchOptions: o, reg: registry.New(root),
 		log: o.log.With().Str("root", daemondir.Printable(root)).Logger(),
 	}
-	log := o.logOf(root)
 	var err error
 	w.watcher, err = watcher.New(watcher.Options{
-		Registry: w.reg, Log: log,
+		Registry: w.reg, Log: o.logOf(root),
 		CheckInterval: o.times.SweepInterval, // a reload does not change it
 	})
 	if err != nil {
 		return nil, err
 	}
-	w.collector, err = prune.New(prune.Options{
-		Registry: w.reg, Log: log, StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval,
-		DryRun: o.dryRun, Protect: o.protect, Trace: counts.Trace(),
-	})
-	if err != nil {
+	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace()); err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
@@ -206,8 +201,8 @@ func (w *rootWatch) run(ctx context.Context) error {
 
 	err := w.collector.Run(ctx, w.watcher)
 
-	// The collector's counts are those of the log. The watcher may have stopped before it
-	// saw the last removals.
+	// The collector's counts agree with the log. The registry may still have the dirs that
+	// were removed last.
 	total, daemons := w.collector.Totals(), 0
 	for _, n := range total.Daemons {
 		daemons += n
@@ -219,8 +214,7 @@ func (w *rootWatch) run(ctx context.Context) error {
 	return err
 }
 
-// showProgress shows the progress of the first scan of the roots on a terminal, until all
-// are ready.
+// showProgress shows the progress of the first scan of the roots, until all are ready.
 func (o *watchOptions) showProgress(ctx context.Context, dirs func() int, ready []<-chan struct{}) {
 	defer o.screen.follow(func() string { return readingText(dirs()) })()
 	for _, one := range ready {
@@ -232,7 +226,6 @@ func (o *watchOptions) showProgress(ctx context.Context, dirs func() int, ready 
 	}
 }
 
-// countDirs counts the daemon dirs in the registries.
 func countDirs(watches []*rootWatch) (n int) {
 	for _, w := range watches {
 		n += w.reg.Len()
@@ -240,8 +233,8 @@ func countDirs(watches []*rootWatch) (n int) {
 	return n
 }
 
-// reload reopens the log, reads daemon.toml again and, if that is valid, passes its
-// times to every collector. Only one goroutine may call it.
+// reload reopens the log file, reads daemon.toml again and, if that is valid, passes its
+// times to every collector. It is for one goroutine.
 func (o *watchOptions) reload(watches []*rootWatch) {
 	if o.logTo != nil {
 		if err := o.logTo.reopen(); err != nil {

@@ -38,6 +38,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -99,9 +100,10 @@ type Collector struct {
 	totals       totals
 	lock         rootLock
 
-	mu    sync.Mutex // guards times and busy
+	busy atomic.Bool // Run or Sweep is running
+
+	mu    sync.Mutex // guards times
 	times Settings
-	busy  bool // Run or Sweep is running
 }
 
 // New returns a collector. The error says what is wrong with opts.
@@ -175,21 +177,6 @@ func (c *Collector) Ping(ctx context.Context) error {
 
 // ErrBusy says that Run or Sweep of the same collector is running.
 var ErrBusy = errors.New("prune: the collector is running")
-
-// begin returns ErrBusy until end of the last call has been called.
-func (c *Collector) begin() (end func(), err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.busy {
-		return nil, ErrBusy
-	}
-	c.busy = true
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.busy = false
-	}, nil
-}
 
 func (c *Collector) path(name string) string { return filepath.Join(c.root, name) }
 

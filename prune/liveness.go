@@ -132,11 +132,8 @@ func (e *evidence) doubt() error {
 
 // startMatches reports whether the start alone shows that the daemon is alive.
 func (e *evidence) startMatches() bool {
-	return !e.spawnedAt.Known || e.startedAt.Known && near(e.startedAt, e.spawnedAt)
-}
-
-func near(a, b daemondir.Timestamp) bool {
-	return max(a.MS, b.MS)-min(a.MS, b.MS) <= uint64(startTolerance.Milliseconds())
+	difference := max(e.startedAt.MS, e.spawnedAt.MS) - min(e.startedAt.MS, e.spawnedAt.MS)
+	return !e.spawnedAt.Known || e.startedAt.Known && difference <= uint64(startTolerance.Milliseconds())
 }
 
 // A process is the result of probing a daemon. A live one has a handle, if the system has

@@ -25,18 +25,16 @@ type Watcher interface {
 // Run runs w, judges changes as they come, and sweeps when the root has been read and at
 // every interval, until ctx is done or w fails. Then it finishes the task that is under way,
 // so that no removal is left half done; w keeps the lock on the root until then. The error is
-// that of w, [ErrBusy] or [ErrTraceStuck], or that w is the watcher of another registry.
+// that of w, [ErrBusy] or [ErrTraceStuck], or that w has another registry than c.
 func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	if w == nil || w.Registry() != c.reg {
-		return errors.New("prune: the watcher is of another registry than the collector")
+		return errors.New("prune: watcher and collector have different registries")
 	}
-	end, err := c.begin()
-	if err != nil {
-		return err
+	if !c.busy.CompareAndSwap(false, true) {
+		return ErrBusy
 	}
-	defer end()
+	defer c.busy.Store(false)
 	o := c.newObserver()
-
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
@@ -156,12 +154,12 @@ type Result struct {
 // decision has been carried out. The error is [ErrBusy], or that another collector serves
 // the root; then nothing was done.
 func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) {
-	end, err := c.begin()
-	if err != nil {
-		return Result{}, err
+	if !c.busy.CompareAndSwap(false, true) {
+		return Result{}, ErrBusy
 	}
-	defer end()
+	defer c.busy.Store(false)
 	if !c.dryRun {
+		var err error
 		done, _, held := c.lock.use()
 		if !held {
 			done, err = c.Lock()

@@ -311,7 +311,7 @@ func (s *session) reportResync() {
 	s.opts.Log.Info().Str("event", "registry.resynced").
 		Int("daemons", s.opts.Registry.Len()).
 		Int("added", s.added).Int("changed", s.changed).Int("removed", s.removed).
-		Msg("registry equals the runtime root again")
+		Msg("registry is equal to the runtime root again")
 }
 
 // reportDegraded logs when polling becomes necessary, and when it ends.

@@ -29,6 +29,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -76,8 +77,10 @@ type Watcher struct {
 	onSession func(*session)           // if not nil, called at the start of each session: for tests
 
 	ran   atomic.Bool
-	ready chan struct{} // see Ready
 	pings chan struct{}
+
+	ready    chan struct{} // see Ready
+	setReady func()        // closes ready, once
 
 	lockRoot   Lock      // nil: the root is not locked
 	last       rootState // of the last session
@@ -98,14 +101,15 @@ func New(opts Options) (*Watcher, error) {
 	}
 	opts.PollInterval = cmp.Or(opts.PollInterval, DefaultPollInterval)
 	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
+	ready := make(chan struct{})
 	return &Watcher{
-		opts: opts, root: opts.Registry.Root(), eventless: eventlessType,
-		ready: make(chan struct{}), pings: make(chan struct{}),
+		opts: opts, root: opts.Registry.Root(), eventless: eventlessType, pings: make(chan struct{}),
+		ready: ready, setReady: sync.OnceFunc(func() { close(ready) }),
 	}, nil
 }
 
 // ErrRan is returned by a second Run of the same watcher.
-var ErrRan = errors.New("a watcher runs once")
+var ErrRan = errors.New("a watcher can run only once")
 
 // Run watches until ctx is done, and then returns nil. It waits for a root that does not
 // exist. It is an error if the root is refused, unreadable or no directory at the start;
@@ -149,14 +153,6 @@ func (w *Watcher) Registry() *registry.Registry { return w.opts.Registry }
 
 // Ready is closed when the root has been read, or is missing and is being waited for.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
-
-func (w *Watcher) setReady() {
-	select {
-	case <-w.ready:
-	default:
-		close(w.ready)
-	}
-}
 
 // Ping returns nil when the loop of Run answers, which it does even during a long scan, or
 // the error of ctx if that ends first. It is for a watchdog; any goroutine may call it.
@@ -245,7 +241,7 @@ func (w *Watcher) enter(state rootState) {
 	case state.found():
 		event(w.opts.Log.Info(), "root.found").Msg("runtime root found")
 	case !was.seen:
-		event(w.opts.Log.Info(), "root.missing").Msg("waiting for the runtime root to be made")
+		event(w.opts.Log.Info(), "root.missing").Msg("waiting for the runtime root to be created")
 	}
 }
 

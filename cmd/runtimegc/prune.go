@@ -128,7 +128,7 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted, after finishing what it had begun")
+		return errors.New("interrupted; what had begun was finished, the rest was not done")
 	case result.FailedDirs > 0:
 		return result.failure()
 	}

@@ -24,7 +24,7 @@ type notifier struct {
 func newNotifier(watches []*rootWatch) (*notifier, error) {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the watchdog: %w", err)
+		return nil, fmt.Errorf("reading the systemd watchdog's timeout: %w", err)
 	}
 	return &notifier{watches: watches, watchdog: watchdog}, nil
 }

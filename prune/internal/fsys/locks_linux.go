@@ -81,5 +81,5 @@ func lockDevice(dir *os.File) (uint64, error) {
 			return m.device, nil
 		}
 	}
-	return 0, errors.New("the mount of the root is not in the table of mounts")
+	return 0, errors.New("the root's mount is not in the mount table")
 }

@@ -1,21 +1,17 @@
 package prune
 
-// What came of the items of a pass: counted, logged, and taken into what is known of the
-// daemons.
-
 import (
 	"errors"
 
 	"runtimegc/registry/daemondir"
 )
 
-// logDryRun is the reason in lastLogged of a dir of which was logged that it would be
-// removed.
+// logDryRun is the reason in lastLogged after a dry run has logged a removal.
 const logDryRun Reason = "dry_run"
 
-// account processes what came of a task.
+// account counts and logs the outcomes of a task, and updates what is known of the daemons.
 func (o *observer) account(r report) {
-	o.inHand = ""
+	o.beingRemoved = ""
 	if r.kind == removing || r.kind == finishing {
 		o.pass.stats.Unreadable = r.unreadable
 	}
@@ -32,13 +28,13 @@ func (o *observer) account(r report) {
 			o.pass.visit(out.row)
 		}
 	}
-	// What happened to it meanwhile.
+	// Changes of the dir that were ignored meanwhile.
 	if name := r.removal(); name != "" {
 		o.observe(name, entryChanged)
 	}
 }
 
-// accountKept counts a dir that the judge keeps, and logs it if it is due all the same.
+// accountKept counts a dir that is to be kept, and logs that if it is due for removal.
 func (o *observer) accountKept(row Row, d *daemon) {
 	p := o.pass
 	p.stats.Kept++
@@ -60,7 +56,7 @@ func (o *observer) accountRefresh(out *outcome) {
 	case out.err == nil && out.fresh != out.entry:
 		stats.Refreshed++
 		if d != nil && d.lastLogged != nil {
-			d.lastLogged.refused = ""
+			d.lastLogged.refreshErr = ""
 		}
 		o.logRefreshed(name, out.fresh.LastSeen)
 	case out.err == nil, errors.Is(out.err, errNotNow):
@@ -68,8 +64,8 @@ func (o *observer) accountRefresh(out *outcome) {
 	default:
 		stats.Failed++
 		out.row.Err = out.err
-		if d != nil && d.last().refused != out.err.Error() {
-			d.logged().refused = out.err.Error()
+		if d != nil && d.last().refreshErr != out.err.Error() {
+			d.logged().refreshErr = out.err.Error()
 			o.logUnwritable(name, out.err)
 		}
 	}
@@ -140,5 +136,5 @@ func (o *observer) accountLeftover(out *outcome) {
 	}
 }
 
-// nameOf returns the name that a quarantined dir had.
+// nameOf returns the original name of a quarantined dir.
 func nameOf(hidden string) string { return hidden[len(daemondir.QuarantinePrefix):] }

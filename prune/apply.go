@@ -1,7 +1,5 @@
 package prune
 
-// Carrying a plan out: the worker, which alone writes to daemon dirs.
-
 import (
 	"context"
 	"time"
@@ -9,17 +7,17 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// kind is what is to be done with the items of a task.
+// kind is what a task asks for.
 type kind uint8
 
 const (
 	refreshing kind = iota
 	removing
-	finishing // what an interrupted removal left
-	ending    // nothing more comes in this pass
+	finishing // removing what an interrupted removal left
+	ending    // there are no more tasks in this pass
 )
 
-// A task is what the worker is given at a time: some refreshes, or one removal.
+// A task is what the worker gets at a time: some refreshes, or one removal.
 type task struct {
 	kind       kind
 	items      []item
@@ -35,8 +33,7 @@ func (t task) removal() string {
 	return ""
 }
 
-// An outcome is what came of one item. In the row of a removal that was called off stands
-// why.
+// An outcome is the result of one item. If a removal was called off, the row says why.
 type outcome struct {
 	item
 	fresh   daemondir.Entry // of a refresh: the entry as it is now
@@ -44,28 +41,27 @@ type outcome struct {
 	removal removal
 }
 
-// A report is what came of a task. If there are fewer outcomes than items, the rest was not
-// begun.
+// A report is the result of a task. Items without an outcome were not begun.
 type report struct {
 	task
 	outcomes   []outcome
 	unreadable int // see Stats
 }
 
-// A worker refreshes and removes what tasks ask for. It keeps open what the items of one
-// pass have in common. It is for one goroutine.
+// A worker carries out tasks, and is the only one that writes to daemon dirs. It keeps open
+// what the items of one pass share. It is for one goroutine.
 type worker struct {
 	*Collector
 	staleAfter time.Duration
 	dryRun     bool
 
-	refresher  *refresher // nil: none yet
-	remover    *remover   // nil: none yet
-	removerErr error      // why there is none in this pass
-	turn       int        // of the lock, when they were opened
+	refresher  *refresher // nil: not opened yet
+	remover    *remover   // nil: not opened yet, or see removerErr
+	removerErr error      // why it cannot be opened in this pass
+	generation int        // of the lock, when they were opened
 }
 
-// work does each task that comes, and reports it, until there are no more.
+// work carries out and reports each task, until tasks is closed.
 func (w *worker) work(ctx context.Context, tasks <-chan task, reports chan<- report) {
 	defer close(reports)
 	defer w.close()
@@ -74,7 +70,7 @@ func (w *worker) work(ctx context.Context, tasks <-chan task, reports chan<- rep
 	}
 }
 
-// do carries a task out. It stops between two items when ctx is done.
+// do carries out a task. It stops between two items when ctx is done.
 func (w *worker) do(ctx context.Context, t task) report {
 	r := report{task: t}
 	if t.kind == ending {
@@ -83,15 +79,15 @@ func (w *worker) do(ctx context.Context, t task) report {
 	}
 	w.staleAfter = t.staleAfter
 	if !w.dryRun {
-		done, turn, ok := w.lock.use()
+		done, generation, ok := w.lock.use()
 		if !ok {
-			return r // the root was lost, and all in it is no longer ours
+			return r // the root was lost, so we must not touch anything in it
 		}
 		defer done()
-		if turn != w.turn {
-			// What is open may be the root that was lost; another stands there by now.
+		if generation != w.generation {
+			// What is open may be in a root that was lost and has been replaced.
 			w.close()
-			w.turn = turn
+			w.generation = generation
 		}
 	}
 	for _, it := range t.items {
@@ -115,7 +111,7 @@ func (w *worker) do(ctx context.Context, t task) report {
 	return r
 }
 
-// close closes what is open for a pass.
+// close closes what is open for the pass.
 func (w *worker) close() {
 	if w.refresher != nil {
 		w.refresher.close()
@@ -126,7 +122,7 @@ func (w *worker) close() {
 	w.refresher, w.remover, w.removerErr = nil, nil, nil
 }
 
-// refresh sets last_seen of a live daemon to when the pass began.
+// refresh sets last_seen_unix_ms of a live daemon to now.
 func (w *worker) refresh(it item, now time.Time) outcome {
 	o := outcome{item: it, fresh: it.entry}
 	if w.dryRun {
@@ -140,34 +136,28 @@ func (w *worker) refresh(it item, now time.Time) outcome {
 	}
 	o.fresh, o.err = w.refresher.refresh(it.entry, unixMS(now))
 	if o.err == nil && o.fresh != it.entry {
-		w.reg.Expect(o.fresh) // before the watcher comes to the event of our own write
+		w.reg.Expect(o.fresh) // before the watcher handles the event of this write
 	}
 	return o
 }
 
-// remove takes a dir that the judge wants removed through removal.
+// remove removes a dir, unless one of the last checks keeps it.
 func (w *worker) remove(it item) outcome {
-	o := outcome{item: it}
-	if m, err := w.openRemover(); err != nil {
-		// The root is gone, or the process table cannot be read: nothing is removed now.
-		o.removal = fail(err)
-	} else {
-		o.removal = m.remove(it.entry)
-	}
-	if o.removal.kept != "" {
-		o.row.keep(o.removal)
-	}
-	return o
+	return w.withRemover(it, func(m *remover) removal { return m.remove(it.entry) })
 }
 
-// finish deals with one leftover of an interrupted removal.
+// finish removes, or puts back, what an interrupted removal left.
 func (w *worker) finish(it item) outcome {
+	it.row.Decision, it.row.Reason = Remove, Leftover
+	return w.withRemover(it, func(m *remover) removal { return m.finish(it.entry.Name) })
+}
+
+func (w *worker) withRemover(it item, do func(*remover) removal) outcome {
 	o := outcome{item: it}
-	o.row.Decision, o.row.Reason = Remove, Leftover
 	if m, err := w.openRemover(); err != nil {
-		o.removal = fail(err)
+		o.removal = fail(err) // the root is gone, or the process table cannot be read
 	} else {
-		o.removal = m.finish(it.entry.Name)
+		o.removal = do(m)
 	}
 	if o.removal.kept != "" {
 		o.row.keep(o.removal)
@@ -175,7 +165,7 @@ func (w *worker) finish(it item) outcome {
 	return o
 }
 
-// openRemover opens the remover of this pass, or returns the error that it got before.
+// openRemover opens the remover of this pass. If that has failed, it returns the same error.
 func (w *worker) openRemover() (*remover, error) {
 	if w.remover == nil && w.removerErr == nil {
 		w.remover, w.removerErr = w.newRemover(w.staleAfter, w.dryRun)

@@ -1,34 +1,34 @@
-// Package prune decides what becomes of daemon dirs, and does it.
+// Package prune decides what happens to daemon dirs, and does it.
 //
-// It reads the registry and never writes it: what it changes on disk comes back as an
-// event. [Collector.Run] runs a watcher and collects what it finds: it judges each new or
-// changed entry at once, and sweeps over all of them at intervals: it refreshes the
-// sidecars of live daemons and removes the dirs of those that have been dead for long
-// enough. It never lists the root. [Collector.Sweep] makes a single pass after a scan.
+// It reads the registry and never writes it: the watcher sees its changes on disk as events.
+// [Collector.Run] runs a watcher and collects what that finds. It judges each new or changed
+// entry at once. At intervals it sweeps over all entries: it refreshes the sidecars of live
+// daemons and removes the dirs of those that have been dead for long enough. It never lists
+// the root. [Collector.Sweep] makes a single pass after a scan.
 //
-// A pass is a plan that is carried out: all entries are judged on one and the same now,
-// and what is to be done is a list of items. In Run two goroutines share the work. The
-// observer owns what is known of each daemon; it logs births, exits and changes, makes the
-// plan, and never writes to a daemon dir. The worker carries the items out, one after the
-// other, and reports what came of each. So a slow disk delays no notice.
+// A pass judges all entries at the same time now, and plans a list of items to carry out. In
+// Run, two goroutines share this work. The observer owns what is known of each daemon: it
+// logs births, exits and changes, makes the plan, and never writes to a daemon dir. The
+// worker carries out the items one after the other, and reports the outcome of each. So a
+// slow disk does not delay the notice of births and exits.
 //
-// Times are milliseconds since the Unix epoch, as they stand in sidecars; what could not be
-// found out is a value that is not Known. No file here has a build tag: what is different
-// on each system is in the packages below internal.
+// Times are milliseconds since the Unix epoch, as in sidecars. A value that could not be
+// determined is not Known. No file here has a build tag: what differs between systems is in
+// the internal packages.
 //
-//	collector.go  options, and what any goroutine may ask or change
+//	collector.go  options, and the methods that any goroutine may call
 //	run.go        the observer's loop, and the single pass
-//	observer.go   what is known of each daemon
-//	plan.go       one pass: all judged, and what is to be done
-//	apply.go      the worker: carrying a plan out; account.go: what came of it
-//	judge.go      the one rule: states, decisions; reasons.go: the one table of reasons
+//	observer.go   what is known of each daemon, and what has been logged about it
+//	plan.go       one pass: judging all entries, and planning what to do
+//	apply.go      the worker, which carries out the plan; account.go: its outcomes
+//	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
-//	refresh.go    last_seen_unix_ms, under a lease
+//	refresh.go    setting last_seen_unix_ms, under a lease
 //	remove.go     removal, step by step; leftover.go: what an interrupted one left
 //	explain.go    each check of one dir, and its outcome
 //	lock.go       one collector per root
-//	log.go        every line that is logged; trace.go and totals.go: for whoever counts
-//	internal/proc, internal/fsys  what the system is asked, and made to do
+//	log.go        every line that is logged; trace.go and totals.go: for metrics
+//	internal/proc, internal/fsys  processes and the file system
 package prune
 
 import (
@@ -38,6 +38,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,23 +55,22 @@ const (
 
 // Options configure a [Collector]. Registry is required.
 type Options struct {
-	Registry *registry.Registry // of the root to be collected; a watcher or a scan fills it
+	Registry *registry.Registry // of the root to collect; a watcher or a scan fills it
 	Log      zerolog.Logger     // the zero value is silent
 
 	StaleAfter    time.Duration // 0: DefaultStaleAfter
 	SweepInterval time.Duration // 0: DefaultSweepInterval
 	DryRun        bool          // open nothing for writing; log what would be done
 
-	// Protect are patterns in the syntax of [path.Match]: a dir whose name one of them
-	// matches is never removed. See CheckPattern.
+	// Protect are patterns in the syntax of [path.Match]. A dir whose name matches one of
+	// them is never removed. See CheckPattern.
 	Protect []string
 
-	// Trace, if not nil, is called for each thing that is noticed or done, in order and on
-	// a goroutine of its own: see [TraceEvent].
+	// Trace, if not nil, is called for each [TraceEvent], in order, on its own goroutine.
 	Trace func(TraceEvent)
 }
 
-// Settings are the times that may change while a collector runs. Both must be positive.
+// Settings are the times that can change while a collector runs. Both must be positive.
 type Settings struct {
 	StaleAfter    time.Duration
 	SweepInterval time.Duration
@@ -100,13 +100,13 @@ type Collector struct {
 	totals       totals
 	lock         rootLock
 
-	mu    sync.Mutex // guards times and busy
+	busy atomic.Bool // Run or Sweep is running
+
+	mu    sync.Mutex // guards times
 	times Settings
-	busy  bool // Run or Sweep is under way
 }
 
-// New returns a collector that has not looked at anything yet. The error says what is
-// wrong with opts.
+// New returns a collector. The error says what is wrong with opts.
 func New(opts Options) (*Collector, error) {
 	if err := opts.Registry.Check(); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
@@ -133,8 +133,8 @@ func New(opts Options) (*Collector, error) {
 	return c, nil
 }
 
-// SetTimes changes the times, from the next sweep on. The error says that one of them is
-// not positive; then nothing changes.
+// SetTimes changes the times, beginning with the next sweep. If one of them is not positive,
+// it returns an error and changes nothing.
 func (c *Collector) SetTimes(s Settings) error {
 	if err := s.validate(); err != nil {
 		return err
@@ -149,11 +149,11 @@ func (c *Collector) SetTimes(s Settings) error {
 	return nil
 }
 
-// SweepNow asks Run for a sweep before the interval is over, and does not wait for it.
+// SweepNow asks Run for a sweep before the interval has passed, and does not wait for it.
 func (c *Collector) SweepNow() {
 	select {
 	case c.sweepNow <- struct{}{}:
-	default: // one is asked for already
+	default: // a sweep is due already
 	}
 }
 
@@ -164,8 +164,8 @@ func (c *Collector) Times() Settings {
 	return c.times
 }
 
-// Ping returns nil when the observer's loop of Run answers, whatever the worker is doing,
-// or the error of ctx when that is done first: for a watchdog.
+// Ping returns nil when the observer's loop in Run answers, which does not depend on the
+// worker, or the error of ctx if that ends first. It is for a watchdog.
 func (c *Collector) Ping(ctx context.Context) error {
 	select {
 	case c.pings <- struct{}{}:
@@ -175,23 +175,8 @@ func (c *Collector) Ping(ctx context.Context) error {
 	}
 }
 
-// ErrBusy says that Run or Sweep of the same collector is under way.
+// ErrBusy says that Run or Sweep of the same collector is running.
 var ErrBusy = errors.New("prune: the collector is running")
-
-// begin makes the caller the only one that runs, until end is called.
-func (c *Collector) begin() (end func(), err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.busy {
-		return nil, ErrBusy
-	}
-	c.busy = true
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.busy = false
-	}, nil
-}
 
 func (c *Collector) path(name string) string { return filepath.Join(c.root, name) }
 

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// forever is what a Duration cannot hold: DurationOfMS returns at least that much for it.
+// forever is the longest time.Duration, in whole seconds. DurationOfMS returns at least this
+// for what does not fit.
 const forever = math.MaxInt64 / time.Second * time.Second
 
-// DurationOfMS returns a number of milliseconds as a Duration; one that does not fit
-// becomes the longest there is.
+// DurationOfMS returns a number of milliseconds as a Duration, or the longest Duration if it
+// does not fit.
 func DurationOfMS(ms float64) time.Duration {
 	if ms >= float64(forever/time.Millisecond) {
 		return math.MaxInt64
@@ -19,10 +20,10 @@ func DurationOfMS(ms float64) time.Duration {
 	return time.Duration(ms * float64(time.Millisecond))
 }
 
-// FormatDuration writes d, which must not be negative, for people. From a minute on it
-// has at most parts units, each the next smaller one, and cuts off what lies below them:
-// with two, 5h12m3s is "5h 12m", and 5h0m3s is "5h". A shorter one has a single unit and
-// at most one decimal: "9.3s", "12.3ms", "850us".
+// FormatDuration formats d, which must not be negative, for people. From one minute on, it
+// writes up to parts consecutive units and cuts off the rest: with two parts, 5h12m3s is
+// "5h 12m", and 5h0m3s is "5h". Below one minute it writes one unit with at most one
+// decimal: "9.3s", "12.3ms", "850us".
 func FormatDuration(d time.Duration, parts int) string {
 	switch {
 	case d >= forever:

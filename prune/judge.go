@@ -1,7 +1,5 @@
 package prune
 
-// The one judge. Nothing else decides what becomes of a daemon dir.
-
 import (
 	"errors"
 	"fmt"
@@ -16,45 +14,43 @@ import (
 // A State is what is known of a daemon.
 type State string
 
-// The states.
 const (
-	Alive   State = "alive"   // its process is verified
-	Dead    State = "dead"    // it has no process, or the pid is another's by now
-	Unknown State = "unknown" // neither is certain; kept, not refreshed
-	Invalid State = "invalid" // no usable sidecar, so it is left alone
+	Alive   State = "alive"   // its process was verified
+	Dead    State = "dead"    // it has no process, or the pid belongs to another one by now
+	Unknown State = "unknown" // neither is certain: its dir is kept, and not refreshed
+	Invalid State = "invalid" // there is no usable sidecar: its dir is left alone
 )
 
-// A Decision is what is to become of a daemon dir.
+// A Decision is what to do with a daemon dir.
 type Decision string
 
-// The decisions.
 const (
-	Keep    Decision = "keep"    // leave it as it is
+	Keep    Decision = "keep"
 	Refresh Decision = "refresh" // set last_seen_unix_ms in its sidecar to now
 	Remove  Decision = "remove"
 )
 
-// Liveness is what a probe found out about a daemon's process.
+// Liveness is what a probe has found out about a daemon's process.
 type Liveness struct {
 	State     State  // Alive, Dead or Unknown
 	Reason    Reason // Running, Exited, Zombie, PIDReused, NoPID or UnknownLiveness
 	StartedAt daemondir.Timestamp
-	Err       error // Unknown: what could not be found out
+	Err       error // of Unknown: what could not be determined
 }
 
-// A Verdict is what the judge says of one daemon dir.
+// A Verdict is the result of judging one daemon dir.
 type Verdict struct {
 	State    State
 	Decision Decision
 	Reason   Reason
-	StaleAt  daemondir.Timestamp // from when on it may be removed, were it dead
+	StaleAt  daemondir.Timestamp // when it becomes stale: if dead, it is then due for removal
 }
 
-// Judge decides what is to become of a daemon dir at the time now. It implements the
-// rule of the original collector (removed when not alive and not seen for staleAfter)
-// with three differences: liveness may be unknown, and then the dir is kept; a dir that
-// is protected is never removed, but refreshed while its daemon lives; and staleness is
-// reckoned in whole milliseconds throughout.
+// Judge decides what to do with a daemon dir at the time now; nothing else does. It follows
+// the rule of the original collector (remove the dir if its daemon is not alive and has not
+// been seen for staleAfter), with three differences: if the liveness is unknown, the dir is
+// kept; a protected dir is never removed, but refreshed while its daemon is alive; and all
+// times are whole milliseconds.
 func Judge(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duration, protected bool) Verdict {
 	if e.Problem != daemondir.ProblemNone {
 		return Verdict{State: Invalid, Decision: Keep, Reason: Reason(e.Problem.String())}
@@ -77,10 +73,10 @@ func Judge(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duratio
 	return v
 }
 
-// nextLook returns from when on, in ms since the epoch, Judge may decide otherwise than
-// now though neither entry nor liveness changes, or the liveness must be probed again: a
-// sweep passes over the dir until then.
-func nextLook(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint64 {
+// judgeAgainAt returns when, in ms since the epoch, the dir must be judged again although
+// nothing has reported a change: because Judge may decide differently, or the liveness must
+// be probed again. Until then sweeps skip it.
+func judgeAgainAt(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint64 {
 	switch stale := staleAt(e.LastSeen, staleAfter); {
 	case e.Problem != daemondir.ProblemNone && l.State != Alive && l.State != Unknown:
 		return math.MaxUint64
@@ -93,8 +89,8 @@ func nextLook(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint64 {
 	}
 }
 
-// staleAt returns lastSeen + staleAfter; the sum saturates, as the original's
-// difference does.
+// staleAt returns lastSeen + staleAfter. The sum saturates, as the original's difference
+// does.
 func staleAt(lastSeen daemondir.Timestamp, staleAfter time.Duration) daemondir.Timestamp {
 	if !lastSeen.Known {
 		return daemondir.Timestamp{}
@@ -106,16 +102,15 @@ func staleAt(lastSeen daemondir.Timestamp, staleAfter time.Duration) daemondir.T
 	return daemondir.At(lastSeen.MS + after)
 }
 
-// unixMS returns t in milliseconds since the Unix epoch; before it, 0, as in the
-// original.
+// unixMS returns t in milliseconds since the Unix epoch or, as the original, 0 if t is
+// before it.
 func unixMS(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 
-// patterns are the names of daemons whose dirs are never removed, in the syntax of
-// [path.Match].
+// patterns are [Options.Protect].
 type patterns []string
 
-// CheckPattern returns an error if pattern is none that [Options] may have in Protect:
-// if it is malformed, or empty.
+// CheckPattern returns an error if pattern may not be in [Options.Protect], because it is
+// malformed or empty.
 func CheckPattern(pattern string) error {
 	if pattern == "" {
 		return errors.New("an empty pattern matches no name")
@@ -126,8 +121,8 @@ func CheckPattern(pattern string) error {
 	return nil
 }
 
-// match returns the first pattern that protects the daemon dir of that name, or "". One
-// that a removal has moved away still is protected by the name it had.
+// match returns the first pattern that protects the daemon dir of that name, or "". For a
+// quarantined dir its original name counts.
 func (p patterns) match(dirName string) string {
 	for _, pattern := range p {
 		if ok, _ := path.Match(pattern, strings.TrimPrefix(dirName, daemondir.QuarantinePrefix)); ok {

@@ -1,7 +1,7 @@
 package prune
 
-// Is the process that a pid file names the daemon's, and does it live? What the system
-// tells is package proc's; what follows from it is here.
+// Is the process in the pid file the daemon's, and is it alive? Package proc asks the
+// system; this file draws the conclusions.
 
 import (
 	"errors"
@@ -10,25 +10,24 @@ import (
 	"time"
 
 	"runtimegc/prune/internal/proc"
-
 	"runtimegc/registry/daemondir"
 )
 
 const (
-	// startTolerance is how far a process's start and the sidecar's spawned_at may be
-	// apart: the original's 5 s. Measured over 200 spawns: -37 to +51 ms; -1022 to -25 ms
-	// where the start is gopsutil's, which is truncated to a whole second twice.
+	// startTolerance is the greatest difference between a process's start and the sidecar's
+	// spawned_at_unix_ms: the original's 5 s. Measured over 200 spawns: -37 to +51 ms; -1022
+	// to -25 ms if the start is gopsutil's, which is truncated to a whole second twice.
 	startTolerance = 5 * time.Second
 
-	// earliestStart, in ms since the epoch, is the year 2000: gopsutil says 1970 without an
-	// error when it cannot read the uptime.
+	// earliestStart is the year 2000, in ms since the epoch. If gopsutil cannot read the
+	// uptime, it returns 1970 and no error.
 	earliestStart = 946_684_800_000
 )
 
-// evidence is what liveness is judged by.
+// evidence is what the liveness is derived from.
 type evidence struct {
 	proc.Facts
-	noPID     bool                // there is no pid to ask about, and nothing else is known
+	noPID     bool                // there is no pid, so nothing else is known
 	stepped   bool                // the wall clock was set, so the start need not match
 	spawnedAt daemondir.Timestamp // of the sidecar
 	startedAt daemondir.Timestamp // Start, if it is plausible
@@ -42,20 +41,19 @@ func newEvidence(f proc.Facts, spawnedAt daemondir.Timestamp, now time.Time) evi
 	return e
 }
 
-// livenessChecks are made one after the other, until one determines whether the daemon
-// lives:
+// livenessChecks are made one after the other, until one determines the state:
 //
 //	alive    exists, no zombie, no thread, and: start within 5 s of spawned_at, or no
 //	         spawned_at, or its exe lies inside the daemon dir
 //	dead     does not exist; or a zombie; or a thread (a process keeps its pid for life,
-//	         so the daemon's is gone); or the start does not match, though the clock was
-//	         not set, and the exe lies elsewhere
-//	unknown  all else
+//	         so the daemon's is gone); or the start does not match, although the clock
+//	         was not set, and the exe lies elsewhere
+//	unknown  anything else
 //
-// The words of their outcomes are in explain.go.
+// explain.go describes their outcomes.
 var livenessChecks = [...]struct {
 	check  Check
-	decide func(*evidence) (State, Reason) // no state: the next one decides
+	decide func(*evidence) (State, Reason) // no state: the next check decides
 }{
 	{CheckPIDFile, func(e *evidence) (State, Reason) {
 		if e.noPID {
@@ -101,7 +99,7 @@ var livenessChecks = [...]struct {
 	}},
 }
 
-// classify turns evidence into a liveness. It is pure.
+// classify derives the liveness from the evidence. It is pure.
 func (e *evidence) classify() Liveness {
 	for _, c := range livenessChecks {
 		switch state, reason := c.decide(e); state {
@@ -117,7 +115,7 @@ func (e *evidence) classify() Liveness {
 	return Liveness{State: Unknown, Reason: UnknownLiveness, Err: e.doubt()}
 }
 
-// doubt says what keeps a liveness from being known.
+// doubt says why the liveness is unknown.
 func (e *evidence) doubt() error {
 	switch {
 	case e.Err != nil:
@@ -132,17 +130,14 @@ func (e *evidence) doubt() error {
 	return errors.New("start time does not match, and the executable is not known")
 }
 
-// startMatches says whether the start alone says that the daemon lives.
+// startMatches reports whether the start alone shows that the daemon is alive.
 func (e *evidence) startMatches() bool {
-	return !e.spawnedAt.Known || e.startedAt.Known && near(e.startedAt, e.spawnedAt)
+	difference := max(e.startedAt.MS, e.spawnedAt.MS) - min(e.startedAt.MS, e.spawnedAt.MS)
+	return !e.spawnedAt.Known || e.startedAt.Known && difference <= uint64(startTolerance.Milliseconds())
 }
 
-func near(a, b daemondir.Timestamp) bool {
-	return max(a.MS, b.MS)-min(a.MS, b.MS) <= uint64(startTolerance.Milliseconds())
-}
-
-// A process is a daemon's as a probe found it. A live one has a handle, if one could be
-// had: then what was verified once stays true until the handle says that it has exited.
+// A process is the result of probing a daemon. A live one has a handle, if the system has
+// them: then it stays verified until the handle reports its exit.
 type process struct {
 	Liveness
 	pid    daemondir.PID
@@ -151,7 +146,7 @@ type process struct {
 
 var noProcess = process{handle: proc.NoHandle}
 
-// exited returns the liveness of a process that has exited by its handle's word.
+// exited returns the liveness of a process whose handle reports its exit.
 func (p *process) exited() (Liveness, bool) {
 	switch exited, zombie := p.handle.Exited(); {
 	case !exited:
@@ -167,13 +162,13 @@ func (p *process) close() {
 	p.handle = proc.NoHandle
 }
 
-// A prober asks the system about daemons' processes. Any goroutine may.
+// A prober asks the system about daemons' processes. Any goroutine may use it.
 type prober struct {
 	now   func() time.Time
 	clock proc.Clock
 }
 
-// probe finds out whether pid is the live process of the daemon dir e, at path dir.
+// probe finds out whether pid is the live process of the daemon e, whose path is dir.
 func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) process {
 	ev, handle := p.gather(e, pid, dir, func(start daemondir.Timestamp) bool {
 		ev := newEvidence(proc.Facts{Start: start}, e.SpawnedAt, p.now())
@@ -186,12 +181,12 @@ func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) process 
 	return found
 }
 
-// gather collects the evidence for probe, and a handle. What settles says of the start may
-// make the rest unnecessary; nil: all is asked.
+// gather collects the evidence for probe, and a handle. If settles, which may be nil, returns
+// true for the start, it does not ask for more.
 func (p prober) gather(e daemondir.Entry, pid daemondir.PID, dir string, settles func(daemondir.Timestamp) bool) (evidence, proc.Handle) {
 	var f proc.Facts
 	handle := proc.NoHandle
-	if pid.Known && pid.N > 0 && pid.N <= math.MaxInt32 { // any other number is nobody's
+	if pid.Known && pid.N > 0 && pid.N <= math.MaxInt32 { // no process has any other number
 		f, handle = proc.Inspect(pid.N, proc.Query{Dir: dir, ID: e.Dir, Settles: settles})
 	}
 	ev := newEvidence(f, e.SpawnedAt, p.now())

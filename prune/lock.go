@@ -10,9 +10,9 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// lockDir makes this process the only collector of root: it takes a flock(2) on the root
-// directory itself, so no file is left behind and the kernel gives it back whatever
-// becomes of us. The error says who holds it, where the system tells.
+// lockDir makes this process the only collector of root. It takes a flock(2) on the root
+// directory itself, so that no file is left behind, and the kernel releases it however this
+// process ends. The error says who holds it, if the system tells.
 func lockDir(root string) (*os.File, error) {
 	dir, err := os.Open(root)
 	if err != nil {
@@ -31,25 +31,25 @@ func lockDir(root string) (*os.File, error) {
 	return nil, err
 }
 
-// A rootLock is the lock on the root as the collector holds it. Nothing is refreshed or
-// removed without it, and it outlives its release until what is in hand is done.
+// A rootLock is the collector's lock on its root. Nothing is refreshed or removed without
+// it. A release takes effect when the work that is under way has ended.
 type rootLock struct {
-	mu    sync.Mutex // guards all below
-	free  sync.Cond  // the lock that was released is no longer used
-	dir   *os.File   // nil: not held
-	users int        // who have something in hand under it
-	over  bool       // it was released; the last user closes it
-	turn  int        // how often it was taken: another turn may be on another directory
+	mu         sync.Mutex // guards all below
+	free       sync.Cond  // signals that dir has become nil
+	dir        *os.File   // nil: not held
+	users      int        // calls of use that are not done
+	released   bool       // the last user closes dir
+	generation int        // how often it was taken, perhaps on different directories
 }
 
 func (l *rootLock) init() { l.free.L = &l.mu }
 
-// take takes the lock. One that was released while something was in hand is waited for:
-// it is ours.
+// take takes the lock. If we have released it, but work is still under way, it waits for the
+// end of that.
 func (l *rootLock) take(root string) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.dir != nil && l.over {
+	for l.dir != nil && l.released {
 		l.free.Wait()
 	}
 	if l.dir != nil {
@@ -58,22 +58,21 @@ func (l *rootLock) take(root string) (release func(), err error) {
 	if l.dir, err = lockDir(root); err != nil {
 		return nil, err
 	}
-	l.over = false
-	l.turn++
+	l.released = false
+	l.generation++
 	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.over = true
+		l.released = true
 		l.closeUnused()
 	}), nil
 }
 
-// use keeps the lock until done is called, and says which turn of it that is. It reports
-// false if it is not held.
-func (l *rootLock) use() (done func(), turn int, ok bool) {
+// use keeps the lock until done is called. It returns false if the lock is not held.
+func (l *rootLock) use() (done func(), generation int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.dir == nil || l.over {
+	if l.dir == nil || l.released {
 		return nil, 0, false
 	}
 	l.users++
@@ -82,23 +81,22 @@ func (l *rootLock) use() (done func(), turn int, ok bool) {
 		defer l.mu.Unlock()
 		l.users--
 		l.closeUnused()
-	}, l.turn, true
+	}, l.generation, true
 }
 
-// closeUnused gives the lock back if it was released and nobody uses it; the caller holds
-// mu.
+// closeUnused closes a lock that was released and has no users. The caller holds mu.
 func (l *rootLock) closeUnused() {
-	if l.over && l.users == 0 {
+	if l.released && l.users == 0 {
 		l.dir.Close()
 		l.dir = nil
 		l.free.Broadcast()
 	}
 }
 
-// Lock makes this collector the only one of its root, on this host, until release is
-// called. Run and Sweep take it themselves; it is for those who must know that they have
-// the locks of several roots before they begin. The error says who holds it; it is
-// fs.ErrNotExist if there is no root. A dry run changes nothing and needs no lock.
+// Lock makes this collector the only one of its root, on this host, until release is called.
+// Run and Sweep take the lock themselves; call Lock to take those of several roots before
+// you begin with one. The error says who holds the lock, or is fs.ErrNotExist if there is no
+// root. A dry run changes nothing and needs no lock.
 func (c *Collector) Lock() (release func(), err error) {
 	if c.dryRun {
 		return func() {}, nil

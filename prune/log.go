@@ -1,6 +1,6 @@
 package prune
 
-// Every line that this package logs, and with it what is counted and traced.
+// Every line that this package logs, with the counting and tracing of the same.
 
 import (
 	"time"
@@ -23,22 +23,15 @@ func withMS(line *zerolog.Event, key string, t daemondir.Timestamp) *zerolog.Eve
 	return line
 }
 
-func withErr(line *zerolog.Event, err error) *zerolog.Event {
-	if err != nil {
-		line = line.Err(err)
-	}
-	return line
-}
-
 func (o *observer) logAdded(name string) {
 	o.line(o.log.Info(), "daemon.added", name).Msg("daemon dir found")
 }
 
 func (o *observer) logGone(name string) {
-	o.line(o.log.Info(), "daemon.gone", name).Msg("daemon dir was removed by somebody else")
+	o.line(o.log.Info(), "daemon.gone", name).Msg("daemon dir was removed by another process")
 }
 
-// logLive logs that d, whose process pid was verified, is alive.
+// logLive logs that d is alive; pid was verified as its process.
 func (o *observer) logLive(name string, d *daemon, pid daemondir.PID) {
 	line := o.line(o.log.Info(), "daemon.live", name).Uint32("pid", pid.N)
 	if d.lastPID.Known && d.lastPID != pid {
@@ -49,12 +42,12 @@ func (o *observer) logLive(name string, d *daemon, pid daemondir.PID) {
 	o.traceLife("daemon.live", name, d.Reason)
 }
 
-// logExited logs that d, which was alive, is not; pid is the process that has exited.
+// logExited logs that d is no longer alive; pid is the process that has exited.
 func (o *observer) logExited(name string, d *daemon, pid daemondir.PID, stale daemondir.Timestamp) {
 	line := o.line(o.log.Info(), "daemon.exited", name)
 	if pid.Known && pid != d.lastPID {
-		// A respawn that was over before it was seen. Of the process before it nothing is
-		// known but that it is no longer the daemon.
+		// A respawned process that has exited before we saw it. All we know of the previous
+		// one is that it is no longer the daemon.
 		line = line.Uint32("pid", pid.N).Uint32("previous_pid", d.lastPID.N)
 	} else {
 		line = line.Uint32("pid", d.lastPID.N)
@@ -68,8 +61,8 @@ func (o *observer) logExited(name string, d *daemon, pid daemondir.PID, stale da
 // traceLife traces a birth or an exit.
 func (o *observer) traceLife(event, name string, reason Reason) {
 	e := TraceEvent{Event: event, Daemon: name, Reason: reason}
-	if !o.since.IsZero() {
-		e.Timed, e.Latency = true, time.Since(o.since)
+	if !o.eventAt.IsZero() {
+		e.Timed, e.Latency = true, time.Since(o.eventAt)
 	}
 	o.tracer.add(e)
 }
@@ -89,7 +82,7 @@ func (o *observer) logUnwritable(name string, err error) {
 		Msg("sidecar cannot be refreshed; trying again at every sweep")
 }
 
-// logRemoved logs a removal, or in a dry run that there would be one.
+// logRemoved logs a removal or, in a dry run, that the dir would be removed.
 func (o *observer) logRemoved(out *outcome) {
 	name, now := out.entry.Name, unixMS(o.now())
 	line := o.line(o.log.Info(), "daemon.removed", name).
@@ -107,7 +100,7 @@ func (o *observer) logRemoved(out *outcome) {
 	o.countRemoved(name, out.row.Reason, out.removal)
 }
 
-// logFinished logs that an interrupted removal is finished, or in a dry run would be.
+// logFinished logs that an interrupted removal was finished, or would be in a dry run.
 func (o *observer) logFinished(hidden string, r removal) {
 	name := nameOf(hidden)
 	o.line(o.log.Info(), "daemon.removed", name).Str("reason", string(Leftover)).
@@ -126,7 +119,7 @@ func (o *observer) countRemoved(name string, reason Reason, r removal) {
 	o.tracer.add(TraceEvent{Event: "daemon.removed", Daemon: name, Reason: reason, Bytes: r.Bytes})
 }
 
-// logKept logs why a dir that is due stays, once per reason.
+// logKept logs why a dir that is due is kept, once per reason.
 func (o *observer) logKept(name string, d *daemon, r removal) {
 	if d.last().kept == r.kept || r.kept == Gone {
 		return
@@ -135,7 +128,7 @@ func (o *observer) logKept(name string, d *daemon, r removal) {
 	o.keptLine(name, r, "daemon dir is due for removal, but kept")
 }
 
-// logLeftoverKept logs what became of a leftover that may not be removed.
+// logLeftoverKept logs that a leftover was not removed, but stays hidden or was put back.
 func (o *observer) logLeftoverKept(hidden string, r removal, putBack bool) {
 	message := "the leftover of an interrupted removal stays hidden"
 	if putBack {
@@ -146,7 +139,10 @@ func (o *observer) logLeftoverKept(hidden string, r removal, putBack bool) {
 
 func (o *observer) keptLine(name string, r removal, message string) {
 	line := o.line(o.log.Info(), "daemon.kept", name).Str("reason", string(r.kept))
-	withErr(line, r.err).Msg(message)
+	if r.err != nil {
+		line = line.Err(r.err)
+	}
+	line.Msg(message)
 	o.count(func(t *Totals) {
 		if t.Kept == nil {
 			t.Kept = make(map[Reason]int)
@@ -156,7 +152,7 @@ func (o *observer) keptLine(name string, r removal, message string) {
 	o.tracer.add(TraceEvent{Event: "daemon.kept", Daemon: name, Reason: r.kept})
 }
 
-// logSwept ends a sweep; at debug level if it changed nothing.
+// logSwept logs the end of a sweep, at debug level if it has changed nothing.
 func (o *observer) logSwept(s Stats, took time.Duration) {
 	line := o.log.Debug()
 	if !o.dryRun && s.Refreshed+s.Removed > 0 {

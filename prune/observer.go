@@ -1,7 +1,5 @@
 package prune
 
-// What is known of each daemon, and what has been logged of it.
-
 import (
 	"time"
 
@@ -10,56 +8,52 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// settleDelay is how long a sidecar that cannot be used must stay the same before that is
-// logged: a spawner truncates it and writes it in two steps, and an event tells of the
-// first.
-const settleDelay = time.Second
+// debounceDelay is how long an invalid sidecar must stay the same before it is logged: a
+// spawner truncates and writes it in two steps, and the first already raises an event.
+const debounceDelay = time.Second
 
 // An observer is the state of one run: what is known of each daemon. One goroutine owns it.
 type observer struct {
 	*Collector
 	changes *registry.Follower
-	exits   *proc.Exits // nil: exits are found by the sweep
+	exits   *proc.Exits // nil: only sweeps find exits
 	tracer  *tracer
 
 	daemons   map[string]*daemon
-	unsettled map[string]unsettled       // sidecars that cannot be used, which is yet to be logged
-	settle    *time.Timer                // runs while there are any
-	leftovers map[string]Reason          // quarantined dirs, and why, as was logged, they stay
-	removed   map[string]daemondir.Entry // removed by us; the registry has yet to hear of it
+	invalids  map[string]invalidSidecar  // invalid sidecars that are not logged yet
+	debounce  *time.Timer                // runs while there are any
+	leftovers map[string]Reason          // quarantined dirs, and the reason logged for keeping them
+	removed   map[string]daemondir.Entry // dirs that we removed, until the registry shows it
 
-	inHand string    // the dir that the worker is removing: what becomes of it is known afterwards
-	since  time.Time // when the event arrived that is being looked into; zero: found by a look of our own
+	beingRemoved string    // the dir that the worker is removing; its changes are ignored
+	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
 	pass *pass // nil: no sweep is under way
 }
 
-// daemon is what is known of one daemon dir beyond its entry, and what has been logged of
-// it. There may be 100,000 of them.
+// daemon is what is known of one daemon dir besides its entry, and what has been logged
+// about it. There may be 100,000 of them.
 type daemon struct {
-	process   // as of the last probe
-	dir       daemondir.FileID
-	spawnedAt daemondir.Timestamp // by which the process was verified
-
-	// nextLook is from when on, in ms since the epoch, a sweep has to look at the dir again.
-	nextLook uint64
-	invalid  bool // no usable sidecar
+	process      // as of the last probe
+	dir          daemondir.FileID
+	spawnedAt    daemondir.Timestamp // of the sidecar, when the process was probed
+	judgeAgainAt uint64              // in ms since the epoch; see the function of that name
+	invalid      bool                // there is no usable sidecar
 
 	added      bool          // daemon.added was logged
 	live       bool          // daemon.live was logged, daemon.exited not yet
 	lastPID    daemondir.PID // of the last daemon.live
-	lastLogged *lastLogged   // nil of most
+	lastLogged *lastLogged   // nil for most daemons
 }
 
-// lastLogged is what was logged last of a dir that is not as it should be, so that it is
-// not logged again.
+// lastLogged is what was last logged about a dir, so that it is not logged again.
 type lastLogged struct {
-	invalid daemondir.Stamp // the sidecar of the last sidecar.invalid
-	kept    Reason          // of the last daemon.kept
-	refused string          // the error of the last sidecar.unwritable
+	invalid    daemondir.Stamp // the sidecar of the last sidecar.invalid
+	kept       Reason          // of the last daemon.kept
+	refreshErr string          // the error of the last sidecar.unwritable
 }
 
-// logged returns what was logged last of d, to be written to.
+// logged returns the lastLogged of d, which the caller may change.
 func (d *daemon) logged() *lastLogged {
 	if d.lastLogged == nil {
 		d.lastLogged = &lastLogged{}
@@ -67,7 +61,7 @@ func (d *daemon) logged() *lastLogged {
 	return d.lastLogged
 }
 
-// last returns what was logged last of d, to be read.
+// last returns a copy of the lastLogged of d.
 func (d *daemon) last() lastLogged {
 	if d.lastLogged == nil {
 		return lastLogged{}
@@ -75,8 +69,8 @@ func (d *daemon) last() lastLogged {
 	return *d.lastLogged
 }
 
-// state is what is known of the daemon, without a new look: empty before the first. Only
-// check changes it, which keeps the totals.
+// state returns the state as of the last probe; it is empty before the first. Only check may
+// change it, because that updates the totals.
 func (d *daemon) state() State {
 	if d.invalid {
 		return Invalid
@@ -90,57 +84,55 @@ func (c *Collector) newObserver() *observer {
 		changes:   c.reg.Follow(),
 		tracer:    newTracer(c.trace),
 		daemons:   make(map[string]*daemon),
-		unsettled: make(map[string]unsettled),
-		settle:    time.NewTimer(settleDelay),
+		invalids:  make(map[string]invalidSidecar),
+		debounce:  time.NewTimer(debounceDelay),
 		leftovers: make(map[string]Reason),
 		removed:   make(map[string]daemondir.Entry),
 	}
-	o.settle.Stop()
+	o.debounce.Stop()
 	o.count(func(t *Totals) { t.Daemons = nil })
 	return o
 }
 
-// close lets go of all processes; the totals stay what they were. The error is that of the
-// tracer.
+// close releases all processes. The totals stay as they are. The error is the tracer's.
 func (o *observer) close() error {
 	o.changes.Close()
 	for _, d := range o.daemons {
 		o.release(d)
 	}
-	o.settle.Stop()
+	o.debounce.Stop()
 	return o.tracer.close()
 }
 
-// observeChanges looks into all that has changed in the registry.
+// observeChanges handles all changes of the registry.
 func (o *observer) observeChanges() {
 	for _, change := range o.changes.Take() {
-		o.since = change.Since
+		o.eventAt = change.Since
 		o.observe(change.Name, entryChanged)
 	}
-	o.since = time.Time{}
+	o.eventAt = time.Time{}
 }
 
-// observeExit looks into the exit of a process.
 func (o *observer) observeExit(x proc.Exit) {
-	o.since = x.At
+	o.eventAt = x.At
 	o.observe(x.Name, exitAnnounced)
-	o.since = time.Time{}
+	o.eventAt = time.Time{}
 }
 
-// A cause is why a daemon is looked at.
+// A cause is why a daemon is checked.
 type cause uint8
 
 const (
-	entryChanged  cause = iota // its entry in the registry is another
-	exitAnnounced              // its handle says that the process has exited
-	swept                      // it is its turn in a sweep
+	entryChanged  cause = iota // its entry in the registry has changed
+	exitAnnounced              // its handle reports that the process has exited
+	swept                      // a sweep has come to it
 )
 
-// observe compares the entry of that name with what is known of the daemon, probes it
-// if the answer may be another, and logs what has changed.
+// observe compares the entry of that name with what is known of the daemon, probes it if its
+// state may have changed, and logs what has.
 func (o *observer) observe(name string, why cause) {
-	if name == o.inHand && name != "" {
-		return // looked at when the worker is done with it
+	if name == o.beingRemoved && name != "" {
+		return // account calls observe when the worker is done
 	}
 	e, ok := o.reg.Get(name)
 	d := o.daemons[name]
@@ -175,21 +167,21 @@ func (o *observer) observe(name string, why cause) {
 		o.logAdded(name)
 	}
 	o.check(name, d, e, why)
-	o.noteSidecar(name, d, e)
+	o.noteInvalid(name, d, e)
 }
 
-// check makes sure that d says whether the daemon of e is alive, and logs what is new.
+// check updates the state of d, probing its process if necessary, and logs what has changed.
 func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	was := d.state()
 	d.invalid = e.Problem != daemondir.ProblemNone
 	defer func() {
 		o.countMove(was, d.state())
-		d.nextLook = nextLook(e, d.Liveness, o.Times().StaleAfter)
+		d.judgeAgainAt = judgeAgainAt(e, d.Liveness, o.Times().StaleAfter)
 	}()
 	spawnedAt := e.SpawnedAt
 	if d.invalid {
-		// Without a sidecar nobody is born; whether the one that lived still does is known
-		// from what it was last verified by.
+		// Without a usable sidecar, a new process cannot be verified. One that was alive is
+		// still checked, by the pid and spawned_at that it was verified with.
 		if !d.live {
 			return
 		}
@@ -197,15 +189,15 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	}
 	pid := e.PID
 	if !pid.Known && d.live {
-		// A pid file that is being rewritten, or was emptied or lost, says nothing new of a
-		// process that was verified by it.
+		// If the pid file is empty, missing or being rewritten, that says nothing about the
+		// process that was verified.
 		pid = d.pid
 	}
 	var exit Liveness
 	exited := false
 	switch {
 	case d.handle != proc.NoHandle && d.pid == pid:
-		// Verified once, and its exit will be announced.
+		// It was verified, and its exit will be announced.
 		if why != exitAnnounced {
 			return
 		}
@@ -213,7 +205,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 			return
 		}
 	case d.State == Dead && why != entryChanged:
-		return // the dead do not rise
+		return // a dead daemon comes back only by a new entry
 	}
 	o.release(d)
 	if exited {
@@ -223,13 +215,12 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		d.process = o.probe(e, pid, o.path(name))
 	}
 	d.spawnedAt = spawnedAt
-	o.noteLife(name, d, e, pid)
+	o.logLife(name, d, e, pid)
 	o.watchExit(name, d)
 }
 
-// noteLife logs a birth or an exit, if d, which was just probed, tells of one; pid is the
-// process that it is about.
-func (o *observer) noteLife(name string, d *daemon, e daemondir.Entry, pid daemondir.PID) {
+// logLife logs a birth or an exit, if the probe of d has found one; pid was probed.
+func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemondir.PID) {
 	switch {
 	case d.State == Alive && !(d.live && d.lastPID == pid):
 		o.logLive(name, d, pid)
@@ -243,15 +234,15 @@ func (o *observer) noteLife(name string, d *daemon, e daemondir.Entry, pid daemo
 	}
 }
 
-// watchExit has the exit of a live daemon announced. Without room for its handle the sweep
-// finds it.
+// watchExit has the exit of a live daemon announced. If its handle cannot be added, sweeps
+// will find the exit.
 func (o *observer) watchExit(name string, d *daemon) {
 	if d.handle != proc.NoHandle && (o.exits == nil || !o.exits.Add(d.handle, name)) {
 		d.close()
 	}
 }
 
-// release lets go of the process of d.
+// release stops watching the process of d, and closes its handle.
 func (o *observer) release(d *daemon) {
 	if d.handle != proc.NoHandle && o.exits != nil {
 		o.exits.Remove(d.handle)
@@ -266,17 +257,17 @@ func (o *observer) forget(name string) {
 		o.countMove(d.state(), "")
 		delete(o.daemons, name)
 	}
-	delete(o.unsettled, name)
+	delete(o.invalids, name)
 }
 
-// unsettled is a sidecar that cannot be used: which, and since when it is this one.
-type unsettled struct {
-	mark  daemondir.Stamp
-	since time.Time
+// invalidSidecar is an invalid sidecar that is not logged yet.
+type invalidSidecar struct {
+	mark  daemondir.Stamp // see invalidMark
+	since time.Time       // when this mark was first seen
 }
 
-// invalidMark is what makes one invalid sidecar another: its file, or without one (a
-// dir that may not be read) the problem.
+// invalidMark identifies an invalid sidecar: by its stamp or, if the dir could not be read
+// and there is none, by the problem.
 func invalidMark(e daemondir.Entry) daemondir.Stamp {
 	if e.Sidecar == (daemondir.Stamp{}) {
 		return daemondir.Stamp{Size: -1 - int64(e.Problem)}
@@ -284,51 +275,52 @@ func invalidMark(e daemondir.Entry) daemondir.Stamp {
 	return e.Sidecar
 }
 
-// usable says whether nothing is wrong with the sidecar of e, or there is none: a dir
-// without one is not a daemon's, and not worth a line.
+// usable reports whether the sidecar of e is valid, or missing: a dir without one is not a
+// daemon's, and need not be logged.
 func usable(e daemondir.Entry) bool {
 	return e.Problem == daemondir.ProblemNone || e.Problem == daemondir.ProblemNoSidecar
 }
 
-// noteSidecar waits for a sidecar that cannot be used to settle.
-func (o *observer) noteSidecar(name string, d *daemon, e daemondir.Entry) {
+// noteInvalid records an invalid sidecar, for logInvalids.
+func (o *observer) noteInvalid(name string, d *daemon, e daemondir.Entry) {
 	if usable(e) {
-		delete(o.unsettled, name)
+		delete(o.invalids, name)
 		return
 	}
 	mark := invalidMark(e)
-	if d.last().invalid == mark || o.unsettled[name].mark == mark {
+	if d.last().invalid == mark || o.invalids[name].mark == mark {
 		return
 	}
-	if len(o.unsettled) == 0 {
-		o.settle.Reset(settleDelay)
+	if len(o.invalids) == 0 {
+		o.debounce.Reset(debounceDelay)
 	}
-	o.unsettled[name] = unsettled{mark: mark, since: time.Now()}
+	o.invalids[name] = invalidSidecar{mark: mark, since: time.Now()}
 }
 
-// logSettled logs which sidecars have been invalid, and the same, for settleDelay; or,
-// with all set, which are invalid.
-func (o *observer) logSettled(all bool) {
-	now, next := time.Now(), settleDelay
-	for name, u := range o.unsettled {
+// logInvalids logs the invalid sidecars that have not changed for debounceDelay or, if all is
+// set, all invalid sidecars.
+func (o *observer) logInvalids(all bool) {
+	now, next := time.Now(), debounceDelay
+	for name, invalid := range o.invalids {
 		e, ok := o.reg.Get(name)
 		d := o.daemons[name]
 		if !ok || d == nil || usable(e) {
-			delete(o.unsettled, name)
+			delete(o.invalids, name)
 			continue
 		}
-		if wait := settleDelay - now.Sub(u.since); wait > 0 && !all {
+		if wait := debounceDelay - now.Sub(invalid.since); wait > 0 && !all {
 			next = min(next, wait)
 			continue
 		}
-		if mark := invalidMark(e); mark != u.mark && !all {
-			continue // the change is on its way to observe, which begins to wait anew
+		mark := invalidMark(e)
+		if mark != invalid.mark && !all {
+			continue // observe has not handled this change yet
 		}
-		delete(o.unsettled, name)
-		d.logged().invalid = invalidMark(e)
+		delete(o.invalids, name)
+		d.logged().invalid = mark
 		o.logInvalid(name, e.Problem)
 	}
-	if len(o.unsettled) > 0 {
-		o.settle.Reset(next)
+	if len(o.invalids) > 0 {
+		o.debounce.Reset(next)
 	}
 }

@@ -1,7 +1,5 @@
 package prune
 
-// One pass as a value: all judged on one and the same now, and what is to be done.
-
 import (
 	"context"
 	"path/filepath"
@@ -10,8 +8,8 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// A Row is what is known of one daemon dir at one moment: the object of `list --json`
-// and, with its Decision, of `prune --json`. What is unknown is null.
+// A Row is what is known of one daemon dir at one moment: the object in `list --json` and,
+// with its Decision, in `prune --json`. What is unknown is null.
 type Row struct {
 	Name      string              `json:"name"`
 	Dir       string              `json:"dir"`
@@ -24,10 +22,10 @@ type Row struct {
 	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
 	Decision  Decision            `json:"decision,omitempty"`
 
-	Err error `json:"-"` // what the system refused, if it did
+	Err error `json:"-"` // the error of the system, if there was one
 }
 
-// keep makes the row say that its dir stays, because of what became of the removal.
+// keep sets the decision and its reason after a removal that was called off.
 func (r *Row) keep(what removal) { r.Decision, r.Reason, r.Err = Keep, what.kept, what.err }
 
 // row judges one daemon dir.
@@ -40,23 +38,21 @@ func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time, staleAfter
 	}
 }
 
-// An item is one daemon dir in a pass: how it was judged, and by which entry.
+// An item is one daemon dir in a pass.
 type item struct {
-	entry daemondir.Entry
+	entry daemondir.Entry // by which it was judged
 	row   Row
 }
 
-// A Plan is what a sweep would come to now. The decision of each row is what would be
-// done, and its reason why.
+// A Plan is what a sweep would do now, and why: see Decision and Reason of each row.
 type Plan struct {
 	At   time.Time
 	Rows []Row // one for each entry of the registry, in no order
 }
 
-// Plan judges every entry of the registry. It changes nothing, takes no lock, and reads
-// nothing but the registry, so it may be called while Run runs. Of those that are due, and
-// only if there are any, it makes the checks that removal makes. It ends early when ctx is
-// done.
+// Plan judges every entry of the registry, and makes the checks before a removal for those
+// that are due. It changes nothing and takes no lock, so it may be called while Run runs. It
+// ends early when ctx is done.
 func (c *Collector) Plan(ctx context.Context) Plan {
 	p := Plan{At: c.now()}
 	w := &worker{Collector: c, staleAfter: c.Times().StaleAfter, dryRun: true}
@@ -77,7 +73,7 @@ func (c *Collector) Plan(ctx context.Context) Plan {
 	return p
 }
 
-// inspect probes and judges one entry, whatever is known of it from before.
+// inspect probes and judges one entry, without using what is already known of the daemon.
 func (c *Collector) inspect(name string, now time.Time, staleAfter time.Duration) item {
 	e, ok := c.reg.Get(name)
 	if !ok {
@@ -92,7 +88,7 @@ func (c *Collector) inspect(name string, now time.Time, staleAfter time.Duration
 	return item{e, c.row(e, l, now, staleAfter)}
 }
 
-// Stats counts what a sweep found and did, in daemon dirs.
+// Stats counts the daemon dirs of a sweep, by what it found and did.
 type Stats struct {
 	Checked   int
 	Alive     int
@@ -101,11 +97,11 @@ type Stats struct {
 	Invalid   int
 	Refreshed int // sidecars whose last_seen was set
 	Removed   int
-	Kept      int // neither refreshed nor removed, without a failure
-	Failed    int // the system refused a refresh or a removal
+	Kept      int // neither refreshed nor removed, without an error
+	Failed    int // the system refused the refresh or removal
 
-	// Unreadable counts the processes of other users that could not be asked what they
-	// use, if anything was to be removed. They are no veto.
+	// Unreadable counts the processes of other users that could not be inspected, if there
+	// was anything to remove. They do not prevent a removal.
 	Unreadable int
 }
 
@@ -123,12 +119,12 @@ func (s *Stats) count(state State) {
 	}
 }
 
-// A pass is a sweep under way: what is yet to be judged, and what is yet to be done.
+// A pass is a sweep under way: what remains to be judged and to be done.
 type pass struct {
-	began      time.Time
-	now        time.Time // of the judgement
+	began      time.Time // by the monotonic clock
+	now        time.Time // at which all are judged
 	staleAfter time.Duration
-	visit      func(Row) // nil: the rows are not needed
+	visit      func(Row) // nil: nobody needs the rows
 
 	unjudged  []string
 	refreshes []item
@@ -136,24 +132,24 @@ type pass struct {
 	leftovers []item
 
 	stats Stats
-	begun bool // the worker was given something, and must hear of the end
+	begun bool // the worker got a task, so it must get the ending task as well
 }
 
 const (
-	// judgeBatch is how many dirs are judged before the observer looks for events: live ones
+	// judgeBatch is how many dirs are judged before the observer handles events: live ones
 	// without a handle take 20 to 60 us each.
 	judgeBatch = 64
 
-	// refreshBatch is how many refreshes are handed to the worker at a time: some 2 ms.
+	// refreshBatch is how many refreshes the worker gets at a time. They take some 2 ms.
 	refreshBatch = 64
 )
 
-// mayJudge says whether there is more to judge now. The worker is not to be far behind:
-// what waits for it takes memory, and the plan of it ages.
+// mayJudge reports whether to judge more dirs now. Judging must not get far ahead of the
+// worker: waiting items take memory, and their judgement becomes old.
 func (p *pass) mayJudge() bool { return len(p.unjudged) > 0 && len(p.refreshes) < refreshBatch }
 
-// next takes what is to be done next. Removals come after all has been judged: one look at
-// the process table serves them all.
+// next returns the next task. Removals come last, when all dirs have been judged, so that
+// the process table is read only once for all of them.
 func (p *pass) next() (t task, ok bool) {
 	take := func(items *[]item, kind kind, n int) (task, bool) {
 		n = min(n, len(*items))
@@ -177,7 +173,7 @@ func (p *pass) next() (t task, ok bool) {
 	return task{}, false
 }
 
-// over says whether all has been judged, and handed to the worker.
+// over reports whether all dirs have been judged, and all items given to the worker.
 func (p *pass) over() bool {
 	return !p.begun && len(p.unjudged)+len(p.refreshes)+len(p.removals)+len(p.leftovers) == 0
 }

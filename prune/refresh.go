@@ -11,23 +11,23 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// errNotNow says that a refresh was left to the next sweep: somebody is at the
-// sidecar, or it is not what it was when its daemon was judged.
+// errNotNow says that a refresh is left to the next sweep: another process has the sidecar
+// open, or it has changed since its daemon was judged.
 var errNotNow = errors.New("not now")
 
-// leaseTrust is how long after it was taken a lease is sure to stand: the kernel lets
-// others in when it was not given back for /proc/sys/fs/lease-break-time, which is whole
-// seconds. Whoever was stopped between lease and write asks the clock, not the kernel:
-// that is no system call.
-const leaseTrust = 250 * time.Millisecond
+// maxLeaseAge is how long after taking a lease we rely on it. If another process opens the
+// file, the kernel breaks the lease after /proc/sys/fs/lease-break-time, at least a second.
+// We may be stopped for that long between lease and write; comparing the time detects this
+// without a system call.
+const maxLeaseAge = 250 * time.Millisecond
 
 // A refresher refreshes sidecars of one root during one sweep. Make it with newRefresher
 // and close it.
 type refresher struct {
 	root *daemondir.Root
 	path string           // of the root
-	now  func() time.Time // of the monotonic clock
-	buf  []byte           // of the last sidecar
+	now  func() time.Time // with the monotonic clock
+	buf  []byte           // the last sidecar
 }
 
 func newRefresher(root string) (*refresher, error) {
@@ -40,13 +40,13 @@ func newRefresher(root string) (*refresher, error) {
 
 func (r *refresher) close() { r.root.Close() }
 
-// refresh sets last_seen_unix_ms in the sidecar of the daemon dir e to ms, if it still
-// says what e does. No other byte changes but for padding; mode and owner stay. Under a
-// lease the inode stays, too, and no update by somebody else is lost (fsys.Patch);
-// without leases there is a window (fsys.Replace). It returns e as it is now, or e
-// itself if there was nothing to write; the error is errNotNow or says what is wrong.
+// refresh sets last_seen_unix_ms in the sidecar of the daemon dir e to ms, if the sidecar
+// still says the same as e. No other byte changes, except for padding; mode and owner stay.
+// Under a lease the inode stays as well, and no update by another process is lost
+// (fsys.Patch); without leases one can be (fsys.Replace). It returns the new entry, or e if
+// there was nothing to write. The error is errNotNow or says what is wrong.
 //
-// Six system calls: open, lease, read, write, stat, close.
+// It makes six system calls: open, lease, read, write, stat, close.
 func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, error) {
 	path := filepath.Join(r.path, e.Name, daemondir.SidecarName(e.Name))
 	f, err := r.root.OpenSidecar(e.Name, daemondir.ReadWrite)
@@ -68,7 +68,7 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 		return e, err
 	}
 	tail, offset := parsed.WithLastSeen(text, ms)
-	if r.now().Sub(leased) > leaseTrust {
+	if r.now().Sub(leased) > maxLeaseAge {
 		return e, errNotNow
 	}
 	if err := fsys.Patch(f, text, tail, offset); err != nil {
@@ -79,8 +79,8 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	return e, err
 }
 
-// read reads the sidecar f of e; errNotNow: it does not say what e does. That it has the
-// inode e had is not asked: what is judged is what it says.
+// read reads f, the sidecar of e. The error is errNotNow if it does not say the same as e.
+// Its inode may have changed, because only its content was judged.
 func (r *refresher) read(f *daemondir.File, e daemondir.Entry) ([]byte, daemondir.Sidecar, error) {
 	var same bool
 	if r.buf, same = f.Whole(r.buf, e.Sidecar.Size); !same {
@@ -93,7 +93,7 @@ func (r *refresher) read(f *daemondir.File, e daemondir.Entry) ([]byte, daemondi
 	return r.buf, parsed, nil
 }
 
-// refreshUnleased is refresh where there are no leases.
+// refreshUnleased is refresh without leases.
 func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) error {
 	d, err := daemondir.Open(r.path, e.Name)
 	if err != nil {
@@ -121,8 +121,7 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 	return nil
 }
 
-// notNowIfGone turns the errors of a dir that is being removed or rewritten into
-// errNotNow.
+// notNowIfGone returns errNotNow if err is because the file is being removed or rewritten.
 func notNowIfGone(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, daemondir.ErrBusy) {
 		return errNotNow

@@ -1,7 +1,5 @@
 package prune
 
-// The observer's loop, and the single pass: who calls whom, and when.
-
 import (
 	"context"
 	"errors"
@@ -15,38 +13,35 @@ import (
 	"runtimegc/registry"
 )
 
-// A Watcher keeps a registry equal to the disk: a watcher.Watcher.
+// A Watcher keeps a registry equal to the disk. It is implemented by watcher.Watcher.
 type Watcher interface {
 	Registry() *registry.Registry
 
-	// RunLocked runs until ctx is done or it cannot go on. It takes the lock before it puts
-	// anything into the registry, and releases it when the root is lost or it returns.
+	// RunLocked runs until ctx is done or there is an error. It takes the lock before it adds
+	// anything to the registry, and releases it when the root is lost or it returns.
 	RunLocked(ctx context.Context, lock func(root string) (release func(), err error)) error
 }
 
 // Run runs w, judges changes as they come, and sweeps when the root has been read and at
-// every interval, until ctx is done or w fails: its error is Run's. What is in hand then
-// is finished: a removal is never left half done, and w keeps the lock on the root until
-// then. The error may also be [ErrBusy] or [ErrTraceStuck], or that w is the watcher of
-// another registry.
+// every interval, until ctx is done or w fails. Then it finishes the task that is under way,
+// so that no removal is left half done; w keeps the lock on the root until then. The error is
+// that of w, [ErrBusy] or [ErrTraceStuck], or that w has another registry than c.
 func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	if w == nil || w.Registry() != c.reg {
-		return errors.New("prune: the watcher is of another registry than the collector")
+		return errors.New("prune: watcher and collector have different registries")
 	}
-	end, err := c.begin()
-	if err != nil {
-		return err
+	if !c.busy.CompareAndSwap(false, true) {
+		return ErrBusy
 	}
-	defer end()
+	defer c.busy.Store(false)
 	o := c.newObserver()
-
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
 	failed := make(chan error, 1)
 	go func() {
-		defer stop() // without a watcher the registry is no longer true
+		defer stop() // without a watcher the registry would become outdated
 		failed <- w.RunLocked(watching, func(string) (func(), error) { return c.Lock() })
 	}()
 	o.run(ctx)
@@ -56,11 +51,11 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 
 // run is the observer's loop. Who signals whom:
 //
-//	the watcher  -> changes, synced  the registry is another, or equal to the root
-//	the kernel   -> exits            a live daemon has exited
-//	the observer -> tasks            to the worker, one at a time
-//	the worker   -> reports          what came of it
-//	anybody      -> pings, timesChanged, sweepNow
+//	the watcher    -> changes, synced  the registry has changed, or is equal to the root
+//	the kernel     -> exits            a live daemon has exited
+//	the observer   -> tasks            for the worker, one at a time
+//	the worker     -> reports          the outcomes of a task
+//	any goroutine  -> pings, timesChanged, sweepNow
 func (o *observer) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -92,12 +87,14 @@ func (o *observer) run(ctx context.Context) {
 			o.observeChanges()
 		case x := <-exits:
 			o.observeExit(x)
-		case <-o.settle.C:
-			o.logSettled(false)
+		case <-o.debounce.C:
+			o.logInvalids(false)
 		case <-o.pings:
 		case <-o.timesChanged:
 			tick.Reset(o.Times().SweepInterval)
-			o.lookAgain()
+			for _, d := range o.daemons {
+				d.judgeAgainAt = 0 // other dirs may be due by the new times
+			}
 		case <-o.changes.Synced():
 			due = true
 		case <-o.sweepNow:
@@ -112,7 +109,7 @@ func (o *observer) run(ctx context.Context) {
 		}
 		if due && o.pass == nil {
 			due = false
-			o.observeChanges() // what the registry has, this sweep has
+			o.observeChanges() // so that this sweep includes them
 			o.beginPass(nil)
 		}
 		if o.pass != nil && !busy {
@@ -121,11 +118,11 @@ func (o *observer) run(ctx context.Context) {
 	}
 }
 
-// advance gives the idle worker what is to be done next, if there is anything, and ends the
-// pass if there is not. It reports whether the worker is busy now.
+// advance gives the idle worker the next task, if there is one, or ends the pass if it is
+// over. It reports whether the worker is busy now.
 func (o *observer) advance(tasks chan<- task) bool {
 	if t, ok := o.pass.next(); ok {
-		o.inHand = t.removal()
+		o.beingRemoved = t.removal()
 		tasks <- t
 		return true
 	}
@@ -135,7 +132,7 @@ func (o *observer) advance(tasks chan<- task) bool {
 	return false
 }
 
-// finish waits for what the worker has in hand.
+// finish waits until the worker has ended, and ends the pass.
 func (o *observer) finish(tasks chan<- task, reports <-chan report) {
 	close(tasks)
 	for r := range reports {
@@ -146,23 +143,23 @@ func (o *observer) finish(tasks chan<- task, reports <-chan report) {
 	}
 }
 
-// A Result is what a single pass found and did.
+// A Result is what a single pass has found and done.
 type Result struct {
 	Stats
 	Rows []Row // one for each daemon dir, in no order; the decision is what was done
 }
 
-// Sweep makes a single pass over the registry as it is: all is judged, then carried out,
-// and each step is logged. It ends early, between two dirs, when ctx is done. visit, if not
-// nil, is called with each row as its fate is known. The error is [ErrBusy], or that the
-// root is served by another collector; then nothing was done.
+// Sweep makes a single pass over the registry as it is, and logs what it does. It ends early,
+// between two dirs, when ctx is done. visit, if not nil, is called with each row when its
+// decision has been carried out. The error is [ErrBusy], or that another collector serves
+// the root; then nothing was done.
 func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) {
-	end, err := c.begin()
-	if err != nil {
-		return Result{}, err
+	if !c.busy.CompareAndSwap(false, true) {
+		return Result{}, ErrBusy
 	}
-	defer end()
+	defer c.busy.Store(false)
 	if !c.dryRun {
+		var err error
 		done, _, held := c.lock.use()
 		if !held {
 			done, err = c.Lock()
@@ -182,11 +179,11 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 			visit(row)
 		}
 	})
-	o.logSettled(true)
+	o.logInvalids(true)
 	return result, o.close()
 }
 
-// sweep is a pass without a worker of its own.
+// sweep makes a pass in this goroutine, without the worker's.
 func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	defer w.close()
@@ -197,21 +194,21 @@ func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 			o.judge(judgeBatch)
 		}
 		if t, ok := o.pass.next(); ok {
-			o.inHand = t.removal()
+			o.beingRemoved = t.removal()
 			o.account(w.do(ctx, t))
 		}
 	}
 	return o.endPass()
 }
 
-// beginPass begins a sweep, at one and the same now for all. Without visit it passes over
-// what cannot have become due since it was last judged: a dead daemon whose files have not
-// changed costs a comparison.
+// beginPass begins a sweep. Without visit, it skips the dirs that cannot have become due
+// since they were last judged: a dead daemon whose files have not changed costs only a
+// comparison.
 func (o *observer) beginPass(visit func(Row)) {
 	p := &pass{began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit}
 	ms := unixMS(p.now)
 	for name, d := range o.daemons {
-		if visit == nil && ms < d.nextLook {
+		if visit == nil && ms < d.judgeAgainAt {
 			p.stats.count(d.state())
 			p.stats.Kept++
 		} else {
@@ -225,14 +222,7 @@ func (o *observer) beginPass(visit func(Row)) {
 	o.pass = p
 }
 
-// lookAgain makes the next sweep judge all: by other times, other dirs are due.
-func (o *observer) lookAgain() {
-	for _, d := range o.daemons {
-		d.nextLook = 0
-	}
-}
-
-// judge judges up to n of the dirs that are yet to be judged in this pass.
+// judge judges up to n of the dirs that remain to be judged in this pass.
 func (o *observer) judge(n int) {
 	p := o.pass
 	n = min(n, len(p.unjudged))
@@ -257,7 +247,6 @@ func (o *observer) judge(n int) {
 	p.unjudged = p.unjudged[n:]
 }
 
-// endPass ends the sweep.
 func (o *observer) endPass() Stats {
 	p := o.pass
 	o.pass = nil

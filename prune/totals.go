@@ -1,26 +1,23 @@
 package prune
 
-// What a collector has seen and done, counted for whoever asks while it runs.
-
 import (
 	"maps"
 	"sync"
 	"time"
 )
 
-// Totals is what a collector has seen and done so far. A dry run has refreshed and
-// removed nothing.
+// Totals is what a collector has seen and done so far. A dry run refreshes and removes
+// nothing.
 type Totals struct {
 	Sweeps, Refreshed, Removed, Failed int
 
 	RemovedBytes int64          // freed, as in daemon.removed
 	Born, Exited int            // daemon.live and daemon.exited, as logged
 	Kept         map[Reason]int // daemon.kept, as logged
-	Daemons      map[State]int  // the daemon dirs there are now
-	LastSweep    time.Time      // the end of the last one; zero: none yet
+	Daemons      map[State]int  // the daemon dirs that exist now
+	LastSweep    time.Time      // when the last one ended; zero: none yet
 }
 
-// totals guards the totals of a collector.
 type totals struct {
 	mu sync.Mutex // guards t
 	t  Totals
@@ -35,14 +32,13 @@ func (c *Collector) Totals() Totals {
 	return t
 }
 
-// count changes the totals.
 func (c *Collector) count(change func(t *Totals)) {
 	c.totals.mu.Lock()
 	defer c.totals.mu.Unlock()
 	change(&c.totals.t)
 }
 
-// countMove counts one daemon dir under another state; an empty one is none.
+// countMove counts a daemon dir that changes its state. An empty state means no dir.
 func (c *Collector) countMove(from, to State) {
 	if from == to {
 		return

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// A TraceEvent is something that a collector has noticed or done, for whoever counts it.
-// Its name and meaning are those of the line in the log.
+// A TraceEvent is something that a collector has noticed or done, for metrics. It has the
+// name and meaning of the log line.
 type TraceEvent struct {
 	Event  string // daemon.live, daemon.exited, daemon.removed, daemon.kept, sidecar.refreshed, sweep.done
 	Daemon string // its name, any bytes; empty for sweep.done
 	Reason Reason // of daemon.exited, daemon.removed, daemon.kept
 
-	// Latency, of daemon.live and daemon.exited that an event led to (Timed): from its
-	// arrival to the line in the log.
+	// Latency is the time from the arrival of an event to the log line, of daemon.live and
+	// daemon.exited. Timed is false if there was no event.
 	Latency time.Duration
 	Timed   bool
 
@@ -23,21 +23,19 @@ type TraceEvent struct {
 	Took  time.Duration // of sweep.done
 }
 
-// ErrTraceStuck says that Options.Trace has not returned for a while after all else was
-// done.
+// ErrTraceStuck says that Options.Trace has not returned within 5 s after the end of a run.
 var ErrTraceStuck = errors.New("prune: Options.Trace does not return")
 
-// traceTimeout is how long the end of a run waits for Options.Trace.
 const traceTimeout = 5 * time.Second
 
-// A tracer hands trace events on, on a goroutine of its own: whoever receives them may be
-// slow, and delays nothing. A nil one does nothing.
+// A tracer calls Options.Trace on its own goroutine, so that a slow one delays nothing. The
+// methods of a nil tracer do nothing.
 type tracer struct {
 	mu      sync.Mutex // guards events and over
-	more    sync.Cond  // there are events, or it is over
+	more    sync.Cond  // signals that there are events, or over is set
 	events  []TraceEvent
 	over    bool
-	stopped chan struct{} // closed when all was handed on
+	stopped chan struct{} // closed when all events have been passed on
 }
 
 func newTracer(to func(TraceEvent)) *tracer {
@@ -57,7 +55,7 @@ func newTracer(to func(TraceEvent)) *tracer {
 	return t
 }
 
-// wait returns the next events, or none when it is over.
+// wait returns the next events, or none after close.
 func (t *tracer) wait() []TraceEvent {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,7 +77,7 @@ func (t *tracer) add(e TraceEvent) {
 	t.more.Signal()
 }
 
-// close waits until all was handed on. The error is ErrTraceStuck.
+// close waits until all events have been passed on. The error is ErrTraceStuck.
 func (t *tracer) close() error {
 	if t == nil {
 		return nil

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A Queue collects names that need a look, each once however often it is added, and
-// hands them out in the order of their first adding. So a burst coalesces by itself:
-// what comes in while the consumer is busy is one batch when it returns.
+// A Queue collects names that have changed and returns them in the order in which they were
+// first added. A name that is added again before it is taken is still returned only once.
+// So whatever is added while the consumer is busy becomes one batch.
 type Queue struct {
-	ready chan struct{} // one slot, full while names wait
+	ready chan struct{} // one slot, full while names are waiting
 
 	mu    sync.Mutex // guards order and since
 	order []string
 	since map[string]time.Time // of each waiting name, see Change
 }
 
-// A Change is a name that was taken from a queue. Since is when the event arrived that it
-// was added for, the first of several; zero if there was none (a scan, a poll).
+// A Change is a name that was taken from a queue. Since is when the event arrived for which
+// it was added, the first of several, or zero if there was none (a scan, a poll).
 type Change struct {
 	Name  string
 	Since time.Time
@@ -28,8 +28,7 @@ func NewQueue() *Queue {
 	return &Queue{ready: make(chan struct{}, 1), since: make(map[string]time.Time)}
 }
 
-// Add adds a name that needs a look because of an event that arrived at that time, or
-// zero. It never blocks.
+// Add adds a name, because of an event that arrived at that time, or zero. It never blocks.
 func (q *Queue) Add(name string, at time.Time) {
 	q.mu.Lock()
 	since, ok := q.since[name]
@@ -46,7 +45,7 @@ func (q *Queue) Add(name string, at time.Time) {
 	}
 }
 
-// Ready receives when names may be waiting.
+// Ready receives a value when names may be waiting.
 func (q *Queue) Ready() <-chan struct{} { return q.ready }
 
 // Take returns the waiting names and leaves the queue empty.

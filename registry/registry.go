@@ -1,8 +1,14 @@
+// Package registry is the map of daemon dirs. The watcher fills it, and everybody else
+// reads it. Package daemondir knows what a daemon dir is on disk.
+//
+// It has no goroutine, no clock and no logger, and imports the standard library only.
 package registry
 
 import (
 	"errors"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,24 +16,23 @@ import (
 )
 
 // A Registry is the map of the daemon dirs of one root, by name. It has one [Writer], the
-// watcher; everybody else reads, and what comes out is a copy. Any goroutine may call its
-// methods.
+// watcher. Readers get copies. Any goroutine may call its methods.
 type Registry struct {
 	root   string
 	doubts *Queue
 
 	mu        sync.RWMutex                // guards all below
 	written   bool                        // there is a Writer
-	entries   map[string]*daemondir.Entry // never written to, but replaced; pointers keep the map small
-	expected  map[string]daemondir.Entry
+	entries   map[string]*daemondir.Entry // replaced, never modified; pointers keep the map small
+	expected  map[string]daemondir.Entry  // see Expect
 	followers []*Follower
 }
 
 // New returns an empty registry of the daemon dirs in root, which need not exist. A
-// relative root is taken as it stands now.
+// relative root is resolved in the current directory.
 func New(root string) *Registry {
 	if abs, err := filepath.Abs(root); err == nil && root != "" {
-		root = abs // else it stays relative, and whoever serves it says so
+		root = abs // else Check returns an error
 	}
 	return &Registry{
 		root: root, doubts: NewQueue(),
@@ -38,7 +43,7 @@ func New(root string) *Registry {
 // Root returns the runtime root, absolute and clean; a symlink in it is not resolved.
 func (r *Registry) Root() string { return r.root }
 
-// Check returns an error unless the registry has a root that can be served.
+// Check returns an error if r is nil or has no absolute root.
 func (r *Registry) Check() error {
 	switch {
 	case r == nil:
@@ -64,16 +69,7 @@ func (r *Registry) Get(name string) (daemondir.Entry, bool) {
 func (r *Registry) Names() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.names()
-}
-
-// names is Names; the caller holds mu.
-func (r *Registry) names() []string {
-	names := make([]string, 0, len(r.entries))
-	for name := range r.entries {
-		names = append(names, name)
-	}
-	return names
+	return slices.AppendSeq(make([]string, 0, len(r.entries)), maps.Keys(r.entries))
 }
 
 // Len returns the number of entries.
@@ -83,16 +79,16 @@ func (r *Registry) Len() int {
 	return len(r.entries)
 }
 
-// A Follower hears of every change of a registry. Make it with [Registry.Follow].
+// A Follower receives every change of a registry. Make it with [Registry.Follow].
 type Follower struct {
 	*Queue // the names whose entry was stored, changed or deleted
 	of     *Registry
 	synced chan struct{}
 }
 
-// Follow returns a follower of all that changes from here on; the entries there are count
-// as changed. A registry may have several followers, and each hears of everything. It
-// compares what it knew of a name with [Registry.Get].
+// Follow returns a follower that receives the names of all entries there are, and then of
+// all that change. [Registry.Get] returns what they are now. A registry may have several
+// followers, and each receives everything.
 func (r *Registry) Follow() *Follower {
 	f := &Follower{Queue: NewQueue(), of: r, synced: make(chan struct{}, 1)}
 	r.mu.Lock()
@@ -104,34 +100,29 @@ func (r *Registry) Follow() *Follower {
 	return f
 }
 
-// Synced receives when the registry has become equal to the root: after the first
+// Synced receives a value when the registry has become equal to the root: after the first
 // complete scan of a root that was found, and after the scan that follows lost events.
 func (f *Follower) Synced() <-chan struct{} { return f.synced }
 
-// Close ends the following.
+// Close stops the follower.
 func (f *Follower) Close() {
 	f.of.mu.Lock()
 	defer f.of.mu.Unlock()
-	for i, other := range f.of.followers {
-		if other == f {
-			f.of.followers = append(f.of.followers[:i:i], f.of.followers[i+1:]...)
-			return
-		}
-	}
+	f.of.followers = slices.DeleteFunc(f.of.followers, func(other *Follower) bool { return other == f })
 }
 
-// Expect says that the caller has written the sidecar of e, and that e is the entry since:
-// the watcher need not read what we wrote ourselves. It is a hint like an event: if that
-// comes first, the dir is read.
+// Expect tells the watcher that the caller has just written the sidecar of e, and that e is
+// the new entry, so that the watcher need not read the dir. If the event of that write
+// arrives before this call, the watcher reads the dir all the same.
 func (r *Registry) Expect(e daemondir.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Of a dir that has gone no event would take it away again.
+	// No event would delete the expectation for a dir that has been removed.
 	if _, known := r.entries[e.Name]; known {
 		r.expected[e.Name] = e
 	}
 }
 
-// Doubt says that the dir name on disk was found to be another than its entry says, so
-// that the watcher looks at it anew: some changes raise no event.
+// Doubt tells the watcher that the dir name on disk was found to differ from its entry, so
+// that the watcher reads it: some changes raise no event.
 func (r *Registry) Doubt(name string) { r.doubts.Add(name, time.Time{}) }

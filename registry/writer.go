@@ -7,14 +7,14 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// ErrWritten says that a registry has a writer, and may not have another: two would delete
-// each other's entries.
-var ErrWritten = errors.New("the registry is written by somebody else")
+// ErrWritten says that a registry already has a writer. Two would delete each other's
+// entries.
+var ErrWritten = errors.New("the registry already has a writer")
 
 // A Writer keeps a registry equal to the disk.
 type Writer struct{ r *Registry }
 
-// Write returns the registry's only writer until that is closed. The error is [ErrWritten].
+// Write returns the registry's writer. Until it is closed, the next call is [ErrWritten].
 func (r *Registry) Write() (*Writer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -32,8 +32,8 @@ func (w *Writer) Close() {
 	w.r.written = false
 }
 
-// Put stores e under its name, and tells the followers if that changed anything, which it
-// reports. at is when the event arrived that led to it, or zero.
+// Put stores e under its name. If that changes anything, it notifies the followers and
+// returns true. at is when the event that led to it arrived, or zero.
 func (w *Writer) Put(e daemondir.Entry, at time.Time) bool {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
@@ -45,8 +45,8 @@ func (w *Writer) Put(e daemondir.Entry, at time.Time) bool {
 	return true
 }
 
-// Delete removes the entry of that name, and tells the followers if there was one, which
-// it reports.
+// Delete removes the entry of that name. If there was one, it notifies the followers and
+// returns true.
 func (w *Writer) Delete(name string) bool {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
@@ -59,14 +59,14 @@ func (w *Writer) Delete(name string) bool {
 	return ok
 }
 
-// changed tells the followers; the caller holds mu.
+// changed notifies the followers. The caller holds mu.
 func (r *Registry) changed(name string, at time.Time) {
 	for _, f := range r.followers {
 		f.Add(name, at)
 	}
 }
 
-// SetSynced tells the followers that the registry equals the root.
+// SetSynced notifies the followers that the registry equals the root.
 func (w *Writer) SetSynced() {
 	w.r.mu.RLock()
 	defer w.r.mu.RUnlock()
@@ -78,8 +78,7 @@ func (w *Writer) SetSynced() {
 	}
 }
 
-// Expects says whether a write to the sidecar of that name is expected; see
-// [Registry.Expect].
+// Expects reports whether [Registry.Expect] was called for that name.
 func (w *Writer) Expects(name string) bool {
 	w.r.mu.RLock()
 	defer w.r.mu.RUnlock()
@@ -87,7 +86,7 @@ func (w *Writer) Expects(name string) bool {
 	return ok
 }
 
-// TakeExpected returns what the dir of that name is expected to be, and forgets it.
+// TakeExpected returns, and forgets, the entry that [Registry.Expect] was given.
 func (w *Writer) TakeExpected(name string) (daemondir.Entry, bool) {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
@@ -96,5 +95,5 @@ func (w *Writer) TakeExpected(name string) (daemondir.Entry, bool) {
 	return e, ok
 }
 
-// Doubts is the queue of names in doubt; see [Registry.Doubt].
+// Doubts is the queue of the names that [Registry.Doubt] was given.
 func (w *Writer) Doubts() *Queue { return w.r.doubts }

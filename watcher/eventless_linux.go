@@ -4,8 +4,8 @@ package watcher
 
 import "syscall"
 
-// eventlessTypes are the file systems on which changes made elsewhere raise no event
-// (inotify(7), "Limitations"), by the magic numbers of statfs(2) and linux/magic.h.
+// eventlessTypes are the file systems on which changes made by other machines raise no
+// event (inotify(7), "Limitations"), by their magic numbers in statfs(2) and linux/magic.h.
 var eventlessTypes = map[uint32]string{
 	0x00006969: "nfs",
 	0x0000517b: "smb",
@@ -17,8 +17,8 @@ var eventlessTypes = map[uint32]string{
 	0x5346414f: "afs",
 }
 
-// eventlessType returns the name of path's file-system type if its changes may raise
-// no event, else "".
+// eventlessType returns the name of path's file-system type if changes there may raise no
+// event, or "".
 func eventlessType(path string) string {
 	var st syscall.Statfs_t
 	if syscall.Statfs(path, &st) != nil {

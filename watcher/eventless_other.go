@@ -2,5 +2,5 @@
 
 package watcher
 
-// eventlessType is not known here: network shares must be avoided as runtime roots.
+// eventlessType cannot tell on this system: do not use a network share as a runtime root.
 func eventlessType(string) string { return "" }

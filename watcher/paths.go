@@ -1,21 +1,19 @@
 package watcher
 
-// Where to look for the root: it may be missing, and it may be a symlink.
-
 import (
 	"os"
 	"path/filepath"
 	"slices"
 )
 
-// maxLinks is how many symlinks in a row lead somewhere; Linux follows 40.
+// maxLinks is how many symlinks in a row are followed; it is Linux's limit.
 const maxLinks = 40
 
-// rootPaths returns the directory that root is, symlinks resolved, and the paths at which
-// a change can make it another one: root itself and, if that is a symlink, what it
-// leads to. Nothing of all that need exist. The paths are resolved as far as they do,
-// so that each directory has one name: two names share one watch, and fsnotify reports
-// its events under the name that came first.
+// rootPaths returns the directory that root leads to, with symlinks resolved, and the
+// paths at which a change can replace that directory: root itself and, if root is a
+// symlink, every path it leads through. None of them needs to exist. They are resolved as
+// far as they exist, so that each directory has only one name: two names of a directory
+// share one watch, and fsnotify reports its events under the name that was added first.
 func rootPaths(root string) (dir string, paths []string) {
 	for path := root; len(paths) < maxLinks; {
 		path = resolveAbove(path)
@@ -39,13 +37,13 @@ func rootPaths(root string) (dir string, paths []string) {
 	return dir, paths
 }
 
-// Resolve returns the path that root leads to, symlinks resolved as far as it exists.
+// Resolve returns the path that root leads to, with symlinks resolved as far as it exists.
 func Resolve(root string) string {
 	dir, _ := rootPaths(root)
 	return dir
 }
 
-// resolveAbove resolves the symlinks in path but for its last element.
+// resolveAbove resolves the symlinks in path, except in its last element.
 func resolveAbove(path string) string {
 	dir := nearestDir(filepath.Dir(path))
 	resolved, err := filepath.EvalSymlinks(dir)

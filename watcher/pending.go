@@ -14,22 +14,22 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// pending is what the drain has learned from events and the session has yet to act on.
+// pending is what events have reported and the session has not acted on yet.
 type pending struct {
 	reg   *registry.Registry
 	dir   string   // the root with symlinks resolved
 	paths []string // see rootPaths
 
-	taken   func() time.Time       // called for each event; returns when it arrived
-	expects func(name string) bool // whether a write of our own to that sidecar is expected
+	taken   func() time.Time       // counts an event and returns the time of its arrival
+	expects func(name string) bool // whether we have just written this daemon's sidecar
 
 	names *registry.Queue // daemon dirs to read
-	ours  *registry.Queue // daemon dirs of whose sidecar a write was expected
-	root  chan struct{}   // one slot: look at the root itself
+	ours  *registry.Queue // daemon dirs whose sidecar we have probably written ourselves
+	root  chan struct{}   // one slot: check the root itself
 	lost  chan struct{}   // one slot: events were lost
 
 	mu    sync.Mutex          // guards moved and rearm
-	moved map[string]struct{} // daemon dirs whose watch may be gone or another's
+	moved map[string]struct{} // daemon dirs whose watch may be gone or on another dir
 	rearm bool                // the root's own watch may be gone
 }
 
@@ -48,28 +48,28 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 	}
 }
 
-// A daemon that writes a log into its own dir raises an event a line, fsnotify has no way
-// to ask for fewer, and each wakes us for 50 to 100 us of processor time. After such
-// noise, if it is not the first for a while, the drain rests, and the kernel makes one
-// event of what is written to a file meanwhile (inotify(7)). It rests only if it had to
-// wait for the event: what is queued comes within some microseconds, and must be read
-// lest the queue overflows.
+// A daemon that writes a log into its own dir raises an event per line. fsnotify cannot be
+// asked to leave these out, and each costs 50 to 100 us of processor time. So after
+// repeated noise the drain sleeps for noisePause, and the kernel merges the writes to one
+// file in that time into one event (inotify(7)). It sleeps only if it had to wait at least
+// noiseWait for the event: events that are already queued arrive within microseconds, and
+// must be read at once, or the kernel's queue overflows.
 const (
 	noisePause = 10 * time.Millisecond
 	noiseWait  = 20 * time.Microsecond
 )
 
-// drain reads events and errors until fsnotify closes its channels. Each has its
-// own goroutine: fsnotify sends some errors while it holds the lock that Add and
-// Remove wait for, so whoever reads events must not be the one who reads errors.
-func (h *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
+// drain reads events and errors until fsnotify closes its channels. Each channel has its
+// own goroutine: fsnotify sends some errors while it holds the lock that Add and Remove
+// need, so errors must not wait until an event has been handled.
+func (p *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
 	var drains sync.WaitGroup
 	drains.Go(func() {
-		var noisy time.Time // when the last noise was read, or the rest after it over
+		var noisy time.Time // when the last noise was read, or the pause after it ended
 		waiting := time.Now()
 		for ev := range fsn.Events {
 			came := time.Now()
-			if h.event(ev) {
+			if p.event(ev) {
 				if came.Sub(waiting) >= noiseWait && came.Sub(noisy) < noisePause {
 					time.Sleep(noisePause)
 				}
@@ -80,20 +80,20 @@ func (h *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
 	})
 	drains.Go(func() {
 		for err := range fsn.Errors {
-			h.error(err)
+			p.error(err)
 		}
 	})
 	return drains.Wait
 }
 
-// event turns one event into a hint. It reports whether the event was noise: about a file
-// that is nothing to us, nor to a spawn. A spawn links the trampoline, and that is a
-// Chmod of the file it is a link of, wherever that lies.
-func (h *pending) event(ev fsnotify.Event) (noise bool) {
-	at := h.taken()
+// event records what must be read because of ev. It reports whether ev was noise: about a
+// file that neither we nor a spawn cares about. A spawn hard-links the trampoline, which
+// is a Chmod event of the link's target, wherever that is.
+func (p *pending) event(ev fsnotify.Event) (noise bool) {
+	at := p.taken()
 	path := filepath.Clean(ev.Name) // "//runtime" is what a watch on "/" reports
-	above := h.above(path, ev.Op)
-	rel, inside := strings.CutPrefix(path, h.dir+string(filepath.Separator))
+	above := p.above(path, ev.Op)
+	rel, inside := strings.CutPrefix(path, p.dir+string(filepath.Separator))
 	if !inside {
 		return !above && ev.Op != fsnotify.Chmod
 	}
@@ -102,70 +102,69 @@ func (h *pending) event(ev fsnotify.Event) (noise bool) {
 		return strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
 	}
 	if ev.Op == fsnotify.Chmod {
-		// Modes, owners, times and link counts are nothing we look at, unless they kept us
-		// from reading.
-		if e, ok := h.reg.Get(name); !ok || e.Problem != daemondir.ProblemPermission {
+		// A new mode, owner, time or link count matters only if we were denied permission.
+		if e, ok := p.reg.Get(name); !ok || e.Problem != daemondir.ProblemPermission {
 			return false
 		}
 	}
 	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !daemondir.Quarantined(name) {
-		h.addMoved(name)
+		p.addMoved(name)
 	}
-	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && h.expects(name) {
-		h.ours.Add(name, at)
+	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && p.expects(name) {
+		p.ours.Add(name, at)
 		return false
 	}
-	h.names.Add(name, at)
+	p.names.Add(name, at)
 	return false
 }
 
-// above handles an event on the root itself, or on a directory or a symlink that
-// leads to it; of what else happens up there, nothing is ours.
-func (h *pending) above(path string, op fsnotify.Op) bool {
-	for _, rootPath := range h.paths {
+// above handles an event on the root itself, or on a directory or symlink that leads to
+// it. It returns false for any other path.
+func (p *pending) above(path string, op fsnotify.Op) bool {
+	for _, rootPath := range p.paths {
 		if path != rootPath && !strings.HasPrefix(rootPath, path+string(filepath.Separator)) {
 			continue
 		}
 		if op != fsnotify.Chmod {
-			h.mu.Lock()
-			h.rearm = true
-			h.mu.Unlock()
+			p.mu.Lock()
+			p.rearm = true
+			p.mu.Unlock()
 		}
-		signal(h.root)
+		signal(p.root)
 		return true
 	}
 	return false
 }
 
-// error handles one error of fsnotify. An overflow means lost events; so may any
-// other, but for one: EINVAL is fsnotify removing a watch that the kernel had removed
-// before it, of a dir that was renamed away and deleted.
-func (h *pending) error(err error) {
+// error handles one error of fsnotify. An overflow means lost events, and so may any other
+// error except EINVAL: that is fsnotify removing a watch that the kernel has already
+// removed, because its dir was renamed away and deleted.
+func (p *pending) error(err error) {
 	if !errors.Is(err, syscall.EINVAL) {
-		signal(h.lost)
+		signal(p.lost)
 	}
 }
 
-// addMoved notes that the watch of the daemon dir name may be gone or another's.
-func (h *pending) addMoved(name string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.moved[name] = struct{}{}
+// addMoved records that the watch of the daemon dir name may be gone or on another dir.
+func (p *pending) addMoved(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moved[name] = struct{}{}
 }
 
-// takeMoved says whether the watch of the daemon dir name is in doubt, and forgets it.
-func (h *pending) takeMoved(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, ok := h.moved[name]
-	delete(h.moved, name)
+// takeMoved reports whether addMoved was called for name since the last call.
+func (p *pending) takeMoved(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.moved[name]
+	delete(p.moved, name)
 	return ok
 }
 
-func (h *pending) mustRearm() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.rearm
+func (p *pending) mustRearm() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rearm
 }
 
 func signal(c chan struct{}) {

@@ -187,7 +187,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		<-began
 		work(20 * time.Microsecond)
 		newWatches(fsn, nil).addAbove(h.paths)
-		found := lookAt(root).found()
+		found := inspectRoot(root).found()
 		if err := <-made; err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -15,11 +16,11 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// scanBatch is how many dirs a scan reads before it looks for hints, so that a birth
-// during a long scan is not held up by it. 64 dirs take 2 to 5 ms.
+// scanBatch is how many dirs a scan reads before it handles pending events, so that a long
+// scan does not delay the notice of a birth. 64 dirs take 2 to 5 ms.
 const scanBatch = 64
 
-// listDirs returns the names of the directories directly in root; symlinks are none.
+// listDirs returns the names of the directories directly in root, without symlinks.
 func listDirs(root string) ([]string, error) {
 	f, err := os.Open(root)
 	if err != nil {
@@ -39,14 +40,14 @@ func listDirs(root string) ([]string, error) {
 	return names, nil
 }
 
-// scan reads every dir of the root, and every name the registry has beside them.
+// scan reads every dir in the root, and every other name that the registry has.
 func (s *session) scan(ctx context.Context) {
 	names, err := listDirs(s.dir)
 	if err != nil {
-		// A root that has just gone is an event, or found by the next look. All else, as a
-		// lack of descriptors, is tried again by polling.
+		// If the root has just disappeared, an event or the next check reports it. After any
+		// other error, such as a lack of descriptors, polling tries again.
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.watches.postponeScan(err)
+			s.watches.listed = err
 		}
 		return
 	}
@@ -72,11 +73,11 @@ func (s *session) scan(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.work(ctx)
+		s.readPending(ctx)
 		readEach(s.dir, batch, func() { watch(i + 1) }, s.take)
 	}
 	s.rewatch()
-	s.watches.scanned()
+	s.watches.listed = nil
 	if !s.scanned {
 		s.scanned = true
 		s.reportResync()
@@ -84,9 +85,9 @@ func (s *session) scan(ctx context.Context) {
 	}
 }
 
-// readEach reads the daemon dirs of those names, by as many goroutines as there are
-// processors: reading is what a scan takes its time for. It calls meanwhile while they
-// read, then take with each as it comes.
+// readEach reads the named daemon dirs with one goroutine per processor, because reading
+// takes most of the time of a scan. It calls meanwhile while they read, and then take with
+// each result.
 func readEach(root string, names []string, meanwhile func(), take func(name string, e daemondir.Entry, err error)) {
 	type outcome struct {
 		name string
@@ -96,7 +97,7 @@ func readEach(root string, names []string, meanwhile func(), take func(name stri
 	outcomes := make(chan outcome, len(names))
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
-		go func() { // until all names are read, and so all outcomes received
+		go func() { // ends when all names have been read
 			for i := next.Add(1) - 1; int(i) < len(names); i = next.Add(1) - 1 {
 				e, err := daemondir.Read(root, names[i])
 				outcomes <- outcome{names[i], e, err}
@@ -110,9 +111,9 @@ func readEach(root string, names []string, meanwhile func(), take func(name stri
 	}
 }
 
-// Scan fills reg from its root once, without watching: for a single pass. It returns when
-// ctx is done, or an error when the root cannot be served, or when somebody else writes
-// reg; a root that does not exist is an empty one and no error.
+// Scan fills reg from its root once, without watching it, for a single pass. A root that
+// does not exist counts as empty. The error says why the root cannot be served, or is that
+// of ctx if it ends first, or [registry.ErrWritten] if reg has another writer.
 func Scan(ctx context.Context, reg *registry.Registry) error {
 	if err := reg.Check(); err != nil {
 		return fmt.Errorf("watcher: %w", err)
@@ -123,7 +124,7 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 	}
 	defer w.Close()
 	root := reg.Root()
-	if state := lookAt(root); !state.found() {
+	if state := inspectRoot(root); !state.found() {
 		return state.err
 	}
 	names, err := listDirs(root)
@@ -154,6 +155,32 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 		if len(busy) > 0 {
 			time.Sleep(busyRetry)
 		}
+	}
+	return ctx.Err()
+}
+
+// ScanDir is [Scan] for the one daemon dir name. The error is fs.ErrNotExist if there is no
+// such directory, or says why it cannot be read.
+func ScanDir(ctx context.Context, reg *registry.Registry, name string) error {
+	// A name must not lead out of the root, or deeper into it.
+	if name == "." || name == ".." || name != filepath.Base(name) || !filepath.IsLocal(name) {
+		return fmt.Errorf("%q in root: %w", name, fs.ErrNotExist)
+	}
+	w, err := reg.Write()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for ctx.Err() == nil {
+		e, err := daemondir.Read(reg.Root(), name)
+		if errors.Is(err, daemondir.ErrBusy) {
+			time.Sleep(busyRetry)
+			continue
+		}
+		if err == nil {
+			w.Put(e, time.Time{})
+		}
+		return err
 	}
 	return ctx.Err()
 }

@@ -14,36 +14,34 @@ import (
 )
 
 // busyRetry is the pause before a dir whose sidecar was under a lease is read again.
-// A lease of ours lasts microseconds; that of a stopped process is broken by the
-// kernel after /proc/sys/fs/lease-break-time (45 s).
+// Our own leases last microseconds; the kernel breaks that of a stopped process after
+// /proc/sys/fs/lease-break-time (45 s).
 const busyRetry = time.Millisecond
 
-// recheckDelay is how long after dirs have changed names it is checked that all are
-// watched: fsnotify has read the events of that by then.
+// recheckDelay is the time from a rename of daemon dirs to the check that all of them are
+// still watched. By then fsnotify has read the events of the rename.
 const recheckDelay = time.Second
 
-// errIO is why a dir is polled whose files cannot be read.
+// errIO is the reason to poll a dir whose files cannot be read.
 var errIO = errors.New("reading a daemon dir failed")
 
-// session is the time for which the root is one and the same directory, or missing,
-// and no event is lost. Only the goroutine of [Watcher.Run] touches it; the drain
-// fills what is pending.
+// A session lasts as long as the root is the same directory, or is missing, and no event
+// is lost. Only the goroutine of [Watcher.Run] uses it; the drain fills pending.
 type session struct {
 	*Watcher
 	dir     string // the root with symlinks resolved
 	pending *pending
 	watches *watches
-	end     func() // releases what newSession took
-	scanned bool   // one scan got through
+	end     func() // stops fsnotify and the drain
+	scanned bool   // a scan was completed
 
-	noticed time.Time // when the event behind this read arrived; zero for scans and polls
+	eventAt time.Time        // when the event behind this read arrived; zero for scans and polls
+	recheck <-chan time.Time // fires when rewatch is due; nil: it is not
 
-	recheck <-chan time.Time // of watches that may be lost since dirs changed names; nil: not due
-
-	added, changed, removed int // what was put into and deleted from the registry so far
+	added, changed, removed int // entries of the registry so far
 }
 
-// newSession begins a session: from here on, what happens to the root is an event.
+// newSession begins a session: from here on, every change of the root raises an event.
 func (w *Watcher) newSession() *session {
 	dir, paths := rootPaths(w.root)
 	s := &session{Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths)}
@@ -64,18 +62,17 @@ func (w *Watcher) newSession() *session {
 	return s
 }
 
-// serve serves the root as it is now and returns when that changes, or when events
-// were lost.
+// serve serves the root as it is now. It returns when that changes or events were lost.
 func (s *session) serve(ctx context.Context) error {
-	// Watched, then looked at: what changes after the look is an event.
+	// The watches exist already, so any change from here on raises an event.
 	if dir, paths := rootPaths(s.root); dir != s.dir || !slices.Equal(paths, s.pending.paths) {
 		return nil
 	}
-	state := lookAt(s.root)
+	state := inspectRoot(s.root)
 	s.enter(state)
 	if state.found() {
 		if err := s.lock(); err != nil {
-			if errors.Is(err, fs.ErrNotExist) || !lookAt(s.root).same(state) {
+			if errors.Is(err, fs.ErrNotExist) || !inspectRoot(s.root).same(state) {
 				return nil
 			}
 			return err
@@ -86,13 +83,13 @@ func (s *session) serve(ctx context.Context) error {
 	} else {
 		s.reportResync()
 	}
-	s.isReady()
+	s.setReady()
 	s.loop(ctx, state)
 	return nil
 }
 
-// loop reads what hints name until the root is no longer what state says, events were lost,
-// or ctx is done.
+// loop reads the pending dirs until the root is no longer what state says, events were
+// lost, or ctx is done.
 func (s *session) loop(ctx context.Context, state rootState) {
 	check := time.NewTicker(s.opts.CheckInterval)
 	defer check.Stop()
@@ -112,7 +109,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 		case <-ctx.Done():
 			return
 		case <-s.pending.root:
-			if s.pending.mustRearm() || !lookAt(s.root).same(state) {
+			if s.pending.mustRearm() || !inspectRoot(s.root).same(state) {
 				return
 			}
 		case <-check.C:
@@ -125,9 +122,9 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.overflows.Add(1)
 			return
 		case <-s.pending.names.Ready():
-			s.work(ctx)
+			s.readPending(ctx)
 		case <-s.pending.ours.Ready():
-			s.work(ctx)
+			s.readPending(ctx)
 		case <-s.reg.Doubts().Ready():
 			s.recheckDoubts()
 		case <-s.recheck:
@@ -136,7 +133,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 		case <-s.pings:
 		case <-pollC:
 			s.watches.retry()
-			if s.watches.canBegin() || !lookAt(s.root).same(state) {
+			if s.watches.canBegin() || !inspectRoot(s.root).same(state) {
 				return
 			}
 			if state.found() {
@@ -146,29 +143,29 @@ func (s *session) loop(ctx context.Context, state rootState) {
 	}
 }
 
-// replaced says whether the root is no longer what state says, with one system call if it
-// is: of a change of its mode an event tells, only of another directory at its path none
-// may.
+// replaced reports whether the root is no longer what state says. If the same directory is
+// there, one system call shows it: a change of its mode raises an event, so only its
+// replacement may go unreported.
 func (s *session) replaced(state rootState) bool {
 	if info, err := os.Stat(s.root); err == nil && state.found() && os.SameFile(info, state.info) {
 		return false
 	}
-	return !lookAt(s.root).same(state)
+	return !inspectRoot(s.root).same(state)
 }
 
-// work reads every daemon dir that a hint has named.
-func (s *session) work(ctx context.Context) {
-	s.answer()
-	defer func() { s.noticed = time.Time{} }()
-	for _, hint := range s.pending.names.Take() {
+// readPending reads every daemon dir that events have named.
+func (s *session) readPending(ctx context.Context) {
+	s.answerPing()
+	defer func() { s.eventAt = time.Time{} }()
+	for _, change := range s.pending.names.Take() {
 		if ctx.Err() != nil {
 			return
 		}
-		s.answer()
-		name := hint.Name
-		s.noticed = hint.Since
-		// What our own removals move out of sight is theirs. A leftover of an earlier run
-		// comes in by a scan, and then its disappearance matters.
+		s.answerPing()
+		name := change.Name
+		s.eventAt = change.Since
+		// A quarantined dir that is not in the registry belongs to a removal under way.
+		// One that is there was found by a scan: an earlier run left it behind.
 		if daemondir.Quarantined(name) {
 			if _, known := s.opts.Registry.Get(name); !known {
 				continue
@@ -176,21 +173,41 @@ func (s *session) work(ctx context.Context) {
 		}
 		s.read(name)
 	}
-	for _, hint := range s.pending.ours.Take() {
-		s.noticed = hint.Since
-		s.confirm(hint.Name)
+	for _, change := range s.pending.ours.Take() {
+		s.eventAt = change.Since
+		s.confirm(change.Name)
 	}
 }
 
-// rewatch watches and reads anew what has lost its watch.
+// confirm updates the entry of name to what we wrote ourselves ([registry.Registry.Expect]),
+// if one stat shows that the sidecar still is that file. If not, it reads the dir.
+//
+// Before Linux 6.13 a stamp cannot tell two writes within one clock tick (1-4 ms) apart: if
+// a spawner rewrites the sidecar at the same length right after us, this misses it. The
+// spawner's next step, writing the pid file, is then noticed: that is always read.
+func (s *session) confirm(name string) {
+	expected, ok := s.reg.TakeExpected(name)
+	if ok && daemondir.SidecarStamp(s.dir, name) == expected.Sidecar {
+		e, known := s.opts.Registry.Get(name)
+		if known && e.Dir == expected.Dir && e.Problem == daemondir.ProblemNone &&
+			e.SpawnedAt == expected.SpawnedAt && e.Sidecar.Ino == expected.Sidecar.Ino {
+			e.Sidecar, e.LastSeen = expected.Sidecar, expected.LastSeen
+			s.put(e)
+			return
+		}
+	}
+	s.read(name)
+}
+
+// rewatch watches and reads the dirs that have lost their watch.
 func (s *session) rewatch() {
 	for _, name := range s.watches.lost(s.dir) {
 		s.pending.names.Add(name, time.Time{})
 	}
 }
 
-// recheckDoubts looks anew at the dirs that somebody found to be others than the registry
-// says: no event told of it, so the watch may be another dir's, too.
+// recheckDoubts has the dirs read that somebody has found to differ from the registry
+// ([registry.Registry.Doubt]). No event reported it, so the watch may be on another dir.
 func (s *session) recheckDoubts() {
 	for _, doubt := range s.reg.Doubts().Take() {
 		s.pending.addMoved(doubt.Name)
@@ -198,23 +215,23 @@ func (s *session) recheckDoubts() {
 	}
 }
 
-// answer takes a ping that is waiting, in the course of what may take long.
-func (s *session) answer() {
+// answerPing answers a waiting ping, in the middle of work that may take long.
+func (s *session) answerPing() {
 	select {
 	case <-s.pings:
 	default:
 	}
 }
 
-// read makes the registry say of one name what the disk says, and sees to its watch.
+// read watches the dir name, reads it, and updates the registry.
 func (s *session) read(name string) {
 	s.watch(name)
 	e, err := daemondir.Read(s.dir, name)
 	s.take(name, e, err)
 }
 
-// watch sees to it that name is watched before it is read: 71 of 200 pid files written
-// right after mkdir were never reported to a watch that was added meanwhile.
+// watch adds the watch of name, if there is none. It must be called before name is read: of
+// 200 pid files written right after mkdir, 71 came before the watch and were not reported.
 func (s *session) watch(name string) {
 	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
@@ -225,18 +242,18 @@ func (s *session) watch(name string) {
 	s.watches.add(s.dir, name)
 }
 
-// take puts what was read of name into the registry, and sees to its watch.
+// take updates the registry and the watch of name with the result of a read.
 func (s *session) take(name string, e daemondir.Entry, err error) {
 	s.reads.Add(1)
 	if err == nil {
 		if other, ok := s.watches.bind(s.dir, name, e.Dir); !ok {
-			// The watch was another dir's: both are taken down and made again.
+			// The watch was on another dir. Both were removed, and the reads add them again.
 			s.pending.names.Add(other, time.Time{})
 			s.pending.names.Add(name, time.Time{})
 		}
 		s.put(e)
 		if e.Problem == daemondir.ProblemIO {
-			s.watches.postpone(name, errIO) // a disk that recovers raises no event
+			s.watches.polled[name] = errIO // a disk that recovers raises no event
 		}
 		return
 	}
@@ -249,17 +266,16 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 		}
 	case errors.Is(err, daemondir.ErrBusy):
 		time.Sleep(busyRetry)
-		s.pending.names.Add(name, s.noticed)
+		s.pending.names.Add(name, s.eventAt)
 	default:
-		// Out of descriptors or memory: what is known stays, and is looked at again.
-		s.watches.postpone(name, err)
+		s.watches.polled[name] = err // out of descriptors or memory: the entry stays
 	}
 }
 
 func (s *session) put(e daemondir.Entry) {
 	_, known := s.opts.Registry.Get(e.Name)
 	switch {
-	case !s.reg.Put(e, s.noticed):
+	case !s.reg.Put(e, s.eventAt):
 	case known:
 		s.changed++
 	default:
@@ -267,9 +283,9 @@ func (s *session) put(e daemondir.Entry) {
 	}
 }
 
-// poll reads what is not watched, after trying once more to watch it.
+// poll reads what is not watched, after trying again to watch it.
 func (s *session) poll(ctx context.Context) {
-	// What was made in the root before its watch stood is no event: one last scan.
+	// Even if the root can be watched now: dirs made before raised no event.
 	polled := s.watches.rootPolled()
 	s.watches.addRoot(s.dir)
 	if polled {
@@ -280,13 +296,12 @@ func (s *session) poll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.answer()
+		s.answerPing()
 		s.read(name)
 	}
 }
 
-// reportResync logs, after the first scan since events were lost, what they would
-// have said.
+// reportResync logs, after the first scan since events were lost, what that has changed.
 func (s *session) reportResync() {
 	if !s.overflowed {
 		return
@@ -296,22 +311,22 @@ func (s *session) reportResync() {
 	s.opts.Log.Info().Str("event", "registry.resynced").
 		Int("daemons", s.opts.Registry.Len()).
 		Int("added", s.added).Int("changed", s.changed).Int("removed", s.removed).
-		Msg("registry equals the runtime root again")
+		Msg("registry is equal to the runtime root again")
 }
 
-// reportDegraded logs the change from watching everything to polling some, and back.
+// reportDegraded logs when polling becomes necessary, and when it ends.
 func (s *session) reportDegraded() {
-	switch incomplete := s.watches.incomplete(); {
+	incomplete, polled := s.watches.incomplete(), s.watches.polledCount(s.opts.Registry.Len())
+	switch {
 	case incomplete && !s.degraded:
 		s.opts.Log.Warn().Str("event", "watch.degraded").
-			Str("reason", s.watches.limit()).Err(s.watches.cause()).
-			Int("polled", s.watches.polledCount(s.opts.Registry.Len())).
+			Str("reason", s.watches.limit()).Err(s.watches.cause()).Int("polled", polled).
 			Int64("poll_interval_ms", s.opts.PollInterval.Milliseconds()).
 			Msg("not everything can be watched; polling the rest")
 	case !incomplete && s.degraded:
 		s.opts.Log.Info().Str("event", "watch.restored").Msg("everything is watched again")
 	}
-	s.degraded = s.watches.incomplete()
-	s.polling.Store(s.degraded)
-	s.polled.Store(int64(s.watches.polledCount(s.opts.Registry.Len())))
+	s.degraded = incomplete
+	s.polling.Store(incomplete)
+	s.polled.Store(int64(polled))
 }

@@ -1,7 +1,5 @@
 package watcher
 
-// What a watcher has seen, counted for whoever asks while it runs.
-
 import (
 	"sync/atomic"
 	"time"
@@ -9,16 +7,15 @@ import (
 
 // Totals is what a watcher has seen so far, over all its sessions.
 type Totals struct {
-	Events    int64 // taken from fsnotify, whatever they were about
-	Reads     int64 // looks at one daemon dir
+	Events    int64 // received from fsnotify, including noise
+	Reads     int64 // of one daemon dir each
 	Overflows int64 // events.overflow, as logged
 	Resyncs   int64 // registry.resynced, as logged
 
-	Degraded bool // something is polled now, because it cannot be watched
-	Polled   int  // daemon dirs that are
+	Degraded bool // something cannot be watched now, and is polled
+	Polled   int  // daemon dirs that are polled now
 }
 
-// counters are what [Totals] is made of.
 type counters struct {
 	events, reads, overflows, resyncs, polled atomic.Int64
 	polling                                   atomic.Bool
@@ -33,7 +30,7 @@ func (t *counters) Totals() Totals {
 	}
 }
 
-// taken counts an event and returns when it arrived.
+// taken counts an event and returns the time of its arrival.
 func (w *Watcher) taken() time.Time {
 	w.events.Add(1)
 	return time.Now()

@@ -105,7 +105,7 @@ func (s *session) settle(t *testing.T) {
 	for range 100 {
 		select {
 		case <-s.pending.names.Ready():
-			s.work(t.Context())
+			s.readPending(t.Context())
 		default:
 			return
 		}

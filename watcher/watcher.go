@@ -1,25 +1,24 @@
 // Package watcher keeps a registry equal to the runtime root on disk.
 //
-// It is the only user of fsnotify and the only writer of the registry. An event is
-// never taken at its word: it is a hint that names a daemon dir, which is then read
-// anew and put into the registry, or deleted from it. So a lost, repeated or late
-// event can at worst cost a read.
+// It is the only user of fsnotify and the only writer of the registry. An event only says
+// which daemon dir to read: the registry is updated from what that read finds. So a
+// repeated or late event costs no more than a read.
 //
-// One goroutine drains fsnotify into a set of names, another works the set off; a
-// burst coalesces by itself, and the kernel's queue stays empty. Only between events that
-// are nothing to us does the drain rest (see noisePause). The work is done in
-// sessions: a session is the time for which the root is one and the same directory,
-// or is missing. It ends when the root's identity changes or events were lost, and
-// [Watcher.Run] begins the next one with a new fsnotify instance and a new scan.
+// One goroutine drains fsnotify into a set of names, and another reads the dirs of that
+// set. So a burst of events for one dir costs few reads, and the kernel's queue stays
+// empty. The drain pauses only after events that do not concern us (see noisePause).
 //
-//	watcher.go   options, the root's states, one session after the other
-//	session.go   one session: the loop that reads what hints name
-//	pending.go   the drain: events and errors of fsnotify become hints
-//	expected.go  our own writes, which need no reading
-//	watches.go   which dirs are watched, and which are polled because they cannot be
-//	paths.go     the paths at which a change can make the root another directory
-//	scan.go      reading the whole root once; scandir.go: one dir of it
-//	totals.go    what was seen, counted for whoever asks
+// A watcher runs in sessions. A session lasts as long as the root is the same directory,
+// or is missing. It ends when that changes or events were lost, and [Watcher.Run] begins
+// the next one with a new fsnotify instance and a new scan.
+//
+//	watcher.go  options, the states of the root, one session after the other
+//	session.go  one session: the loop that reads the pending dirs
+//	pending.go  the drain: which dirs to read because of fsnotify's events and errors
+//	watches.go  which dirs are watched, and which are polled because they cannot be
+//	paths.go    where to find the root: it may be missing, and it may be a symlink
+//	scan.go     reading the whole root, or one dir in it, once
+//	totals.go   counters, for metrics
 package watcher
 
 import (
@@ -30,6 +29,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -42,10 +42,9 @@ import (
 
 // The intervals used when Options leave them zero.
 const (
-	// DefaultPollInterval: a tenth of the original collector's 300 s, and only for what
-	// cannot be watched.
+	// DefaultPollInterval is a tenth of the original collector's interval.
 	DefaultPollInterval = 30 * time.Second
-	// DefaultCheckInterval: as often as the original collector looks at anything.
+	// DefaultCheckInterval is the original collector's interval.
 	DefaultCheckInterval = 5 * time.Minute
 )
 
@@ -54,14 +53,14 @@ type Options struct {
 	Registry *registry.Registry // of the root to be watched; the watcher writes it while it runs
 	Log      zerolog.Logger     // the zero value is silent
 
-	// PollInterval is the time between two reads of what cannot be watched; 0:
-	// DefaultPollInterval.
+	// PollInterval is the time between two reads of what cannot be watched.
+	// 0: DefaultPollInterval.
 	PollInterval time.Duration
 
-	// CheckInterval is the time between two looks whether the root is still the
-	// directory that is watched: no event tells that a parent of its parent was renamed,
-	// or replaced if it is a symlink, or that its file system was unmounted. 0:
-	// DefaultCheckInterval.
+	// CheckInterval is the time between two checks that the root still is the directory
+	// that is watched. No event reports that a directory above its parent was renamed, that
+	// a symlink there was replaced, or that its file system was unmounted.
+	// 0: DefaultCheckInterval.
 	CheckInterval time.Duration
 }
 
@@ -71,19 +70,21 @@ type Lock = func(root string) (release func(), err error)
 // A Watcher watches one root. Make it with [New].
 type Watcher struct {
 	opts Options
-	root string           // absolute and clean; a symlink in it is followed anew by each session
+	root string           // absolute and clean; each session resolves the symlinks in it
 	reg  *registry.Writer // while it runs
 
-	eventless func(path string) string // eventlessType, but in tests
-	onSession func(*session)           // called, if not nil, as each session begins: for tests
+	eventless func(path string) string // eventlessType, except in tests
+	onSession func(*session)           // if not nil, called at the start of each session: for tests
 
 	ran   atomic.Bool
-	ready chan struct{} // closed once the root has been looked at
 	pings chan struct{}
 
-	lockRoot   Lock      // nil: the root need not be locked
-	last       rootState // what the last session served
-	release    func()    // gives back the lock on the root; nil: not locked
+	ready    chan struct{} // see Ready
+	setReady func()        // closes ready, once
+
+	lockRoot   Lock      // nil: the root is not locked
+	last       rootState // of the last session
+	release    func()    // releases the lock on the root; nil: it is not held
 	degraded   bool      // watch.degraded was logged, watch.restored not yet
 	overflowed bool      // events.overflow was logged, registry.resynced not yet
 
@@ -100,24 +101,25 @@ func New(opts Options) (*Watcher, error) {
 	}
 	opts.PollInterval = cmp.Or(opts.PollInterval, DefaultPollInterval)
 	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
+	ready := make(chan struct{})
 	return &Watcher{
-		opts: opts, root: opts.Registry.Root(), eventless: eventlessType,
-		ready: make(chan struct{}), pings: make(chan struct{}),
+		opts: opts, root: opts.Registry.Root(), eventless: eventlessType, pings: make(chan struct{}),
+		ready: ready, setReady: sync.OnceFunc(func() { close(ready) }),
 	}, nil
 }
 
-// ErrRan says that a watcher has run before. Make a new one.
-var ErrRan = errors.New("a watcher runs once")
+// ErrRan is returned by a second Run of the same watcher.
+var ErrRan = errors.New("a watcher can run only once")
 
-// Run watches until ctx is done and then returns nil. A root that does not exist is
-// waited for. One that is refused, unreadable or no directory is an error; if it becomes
-// so later, it counts as lost. So is a second Run ([ErrRan]), and a registry that another
-// watcher writes ([registry.ErrWritten]).
+// Run watches until ctx is done, and then returns nil. It waits for a root that does not
+// exist. It is an error if the root is refused, unreadable or no directory at the start;
+// if this happens later, the root counts as lost. The error may also be [ErrRan], or
+// [registry.ErrWritten] if another watcher writes the registry.
 func (w *Watcher) Run(ctx context.Context) error { return w.RunLocked(ctx, nil) }
 
-// RunLocked is Run with a lock: it is taken before a root that was found is scanned, and
-// released when the root is lost or RunLocked returns. Its error ends RunLocked, unless
-// the root is gone by then.
+// RunLocked is Run with a lock, which is taken before a root is scanned, and released when
+// the root is lost or RunLocked returns. If the lock fails, RunLocked returns its error,
+// unless the root has disappeared.
 func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 	if !w.ran.CompareAndSwap(false, true) {
 		return ErrRan
@@ -128,7 +130,7 @@ func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 	}
 	defer w.reg.Close()
 	w.lockRoot = lock
-	if first := lookAt(w.root); first.err != nil {
+	if first := inspectRoot(w.root); first.err != nil {
 		return first.err
 	}
 	defer w.unlock()
@@ -149,20 +151,11 @@ func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 // Registry returns the registry that the watcher writes.
 func (w *Watcher) Registry() *registry.Registry { return w.opts.Registry }
 
-// Ready is closed once the root has been read, or is found missing and waited for.
+// Ready is closed when the root has been read, or is missing and is being waited for.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
 
-// isReady makes Ready known.
-func (w *Watcher) isReady() {
-	select {
-	case <-w.ready:
-	default:
-		close(w.ready)
-	}
-}
-
-// Ping returns nil when the loop of Run answers, also in the course of a long scan, or
-// the error of ctx when that is done first: for a watchdog. Any goroutine may call it.
+// Ping returns nil when the loop of Run answers, which it does even during a long scan, or
+// the error of ctx if that ends first. It is for a watchdog; any goroutine may call it.
 func (w *Watcher) Ping(ctx context.Context) error {
 	select {
 	case w.pings <- struct{}{}:
@@ -172,12 +165,12 @@ func (w *Watcher) Ping(ctx context.Context) error {
 	}
 }
 
-// rootState is what stands at the root's path: nothing (the zero state), something
-// that cannot be served (err), or a directory (info).
+// rootState is what was found at the root's path: nothing, something that cannot be served
+// (err), or a directory (info).
 type rootState struct {
 	info fs.FileInfo
 	err  error
-	seen bool // set by the first session
+	seen bool // false before the first session
 }
 
 func (s rootState) found() bool { return s.info != nil }
@@ -189,8 +182,7 @@ func (s rootState) same(o rootState) bool {
 	return !s.found() || os.SameFile(s.info, o.info)
 }
 
-// lookAt says what stands at root now.
-func lookAt(root string) rootState {
+func inspectRoot(root string) rootState {
 	info, err := os.Stat(root)
 	if err == nil {
 		err = daemondir.CheckRoot(root)
@@ -208,11 +200,11 @@ func lookAt(root string) rootState {
 	}
 }
 
-// readable returns an error unless root can be listed and what is in it be reached.
+// readable returns an error unless root can be listed and searched.
 func readable(root string) error {
 	f, err := os.Open(root)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		return nil // we are out of descriptors, the root is as it was
+		return nil // we are out of descriptors; this says nothing about the root
 	}
 	if err != nil {
 		return fmt.Errorf("reading root: %w", err)
@@ -224,8 +216,8 @@ func readable(root string) error {
 	return nil
 }
 
-// enter notes the state that a session serves and logs what changed. What stood in a
-// root that is gone is gone from the registry, too.
+// enter begins to serve state, and logs what has changed since the last session. If that
+// had another directory, its entries are deleted from the registry.
 func (w *Watcher) enter(state rootState) {
 	was := w.last
 	w.last = state
@@ -249,12 +241,11 @@ func (w *Watcher) enter(state rootState) {
 	case state.found():
 		event(w.opts.Log.Info(), "root.found").Msg("runtime root found")
 	case !was.seen:
-		event(w.opts.Log.Info(), "root.missing").Msg("waiting for the runtime root to be made")
+		event(w.opts.Log.Info(), "root.missing").Msg("waiting for the runtime root to be created")
 	}
 }
 
-// lock takes the lock on the root, unless it is held: a session that serves the root
-// of the last one goes on with its lock.
+// lock takes the lock on the root, unless the last session had the same root and lock.
 func (w *Watcher) lock() error {
 	if w.lockRoot == nil || w.release != nil {
 		return nil

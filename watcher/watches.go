@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"runtimegc/registry/daemondir"
@@ -12,28 +14,28 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// watches knows what a session watches, and what it polls because it cannot.
+// watches knows what a session watches, and what it polls because it cannot be watched.
 type watches struct {
-	fsn    *fsnotify.Watcher // nil: no inotify instance to be had (noFSN)
-	noFSN  error
-	paths  []string // see rootPaths
-	above  error    // a directory above the root cannot be watched
-	root   error    // the root itself cannot be watched
-	listed error    // the last scan of the root failed
+	fsn    *fsnotify.Watcher // nil: see noFSN
+	noFSN  error             // why there is no inotify instance
+	paths  []string          // see rootPaths
+	above  error             // why a directory above the root cannot be watched
+	root   error             // why the root itself cannot be watched
+	listed error             // why the last scan of the root failed
 
 	rootWatched bool
-	eventless   string // the root's file-system type, if it does not deliver events
+	eventless   string // the root's file-system type, if it does not report all changes
 
-	// A watch belongs to an inode, fsnotify files it under a path. byName is the dir each
-	// watch was found to be on (the zero FileID: not known yet), byID the reverse: an Add
-	// under a second path, after a rename that we have not heard of, returns the
-	// watch of the first, and that watch vanishes when fsnotify hears of the rename (145
-	// of 200 renames).
+	// A watch belongs to an inode, but fsnotify stores it under a path. If a dir was renamed
+	// and fsnotify has not read that event yet, Add of the new path returns the watch of the
+	// old one, and that watch disappears when fsnotify reads the event (145 of 200 renames).
+	// So byName has the dir that each watch was found to be on (the zero FileID: not known
+	// yet), and byID the reverse.
 	byName map[string]daemondir.FileID
 	byID   map[daemondir.FileID]string
 
-	polled map[string]error // daemon dirs that are not watched, and why
-	full   bool             // no watch to be had until the next retry
+	polled map[string]error // daemon dirs that are polled, and why
+	full   bool             // no more watches can be added until the next retry
 }
 
 func newWatches(fsn *fsnotify.Watcher, err error) *watches {
@@ -46,9 +48,9 @@ func newWatches(fsn *fsnotify.Watcher, err error) *watches {
 	}
 }
 
-// addAbove watches the directories that hold the root and the symlinks that lead to
-// it or, while one does not exist, the nearest one above it that does: removing or
-// renaming a root leaves an empty watch list and silence.
+// addAbove watches the directories that hold the root and the symlinks that lead to it or,
+// if one does not exist, the nearest directory above it. When a root is removed or renamed,
+// its own watch is lost, and only these report that it exists again.
 func (w *watches) addAbove(paths []string) {
 	w.paths, w.above = paths, nil
 	if w.fsn == nil {
@@ -57,7 +59,7 @@ func (w *watches) addAbove(paths []string) {
 	for _, rootPath := range paths {
 		for dir := nearestDir(filepath.Dir(rootPath)); ; {
 			err := w.fsn.Add(dir)
-			// What was made before the watch stood is no event.
+			// A directory made before the watch was added has raised no event.
 			again := nearestDir(filepath.Dir(rootPath))
 			if again == dir {
 				w.above = errors.Join(w.above, err)
@@ -68,7 +70,8 @@ func (w *watches) addAbove(paths []string) {
 	}
 }
 
-// addRoot watches the root, unless it is watched. One that has just gone is an event.
+// addRoot watches the root, unless it is watched. That the root does not exist is no error:
+// an event reports it.
 func (w *watches) addRoot(root string) {
 	if w.fsn == nil || w.rootWatched {
 		return
@@ -80,8 +83,7 @@ func (w *watches) addRoot(root string) {
 	}
 }
 
-// add watches the daemon dir name, unless it is watched. One that cannot be watched
-// is polled.
+// add watches the daemon dir name, unless it is watched. If it cannot be, it is polled.
 func (w *watches) add(root, name string) {
 	if _, ok := w.byName[name]; ok {
 		delete(w.polled, name) // it was polled because it could not be read
@@ -106,11 +108,11 @@ func (w *watches) add(root, name string) {
 	}
 }
 
-// bind notes that the dir that was read as name is id. It returns false when the watch
-// filed under that name is on another dir; then that watch, and the watch of other,
-// the name that the dir had before, are gone, and both names must be read again.
-// A dir that has two names (a bind mount) is watched under the one and polled under
-// the other, else both would be read again for ever.
+// bind records that the dir that was read as name is id. It returns false if the watch of
+// name is on another dir. Then it has removed that watch and the watch of other, the name
+// that the dir had before, and both names must be read again. A dir that has two names (a
+// bind mount) is watched under one and polled under the other, or both would be read again
+// and again.
 func (w *watches) bind(root, name string, id daemondir.FileID) (other string, ok bool) {
 	bound, watched := w.byName[name]
 	if !watched || bound == id || id == (daemondir.FileID{}) {
@@ -124,7 +126,7 @@ func (w *watches) bind(root, name string, id daemondir.FileID) (other string, ok
 	}
 	if !taken {
 		other = name
-	} else if stands(root, other, id) {
+	} else if hasID(root, other, id) {
 		w.drop(root, name)
 		w.polled[name] = fmt.Errorf("%q and %q are one directory", daemondir.Printable(other), daemondir.Printable(name))
 		return "", true
@@ -134,8 +136,8 @@ func (w *watches) bind(root, name string, id daemondir.FileID) (other string, ok
 	return other, false
 }
 
-// stands says whether the daemon dir name is id now.
-func stands(root, name string, id daemondir.FileID) bool {
+// hasID reports whether the daemon dir name is id now.
+func hasID(root, name string, id daemondir.FileID) bool {
 	d, err := daemondir.Open(root, name)
 	if err != nil {
 		return false
@@ -144,23 +146,23 @@ func stands(root, name string, id daemondir.FileID) bool {
 	return d.ID() == id
 }
 
-// dropUnbound takes down the watch of name, which could not be read, unless an earlier
-// read has shown which dir it is on: Add may have returned the watch of another name.
+// dropUnbound removes the watch of name, which could not be read, unless an earlier read
+// has shown which dir it is on: Add may have returned the watch of another name.
 func (w *watches) dropUnbound(root, name string) {
 	if id, ok := w.byName[name]; ok && id == (daemondir.FileID{}) {
 		w.drop(root, name)
 	}
 }
 
-// drop takes down the watch of name, if there is one.
+// drop removes the watch of name, if there is one, and ends its polling.
 func (w *watches) drop(root, name string) {
 	delete(w.polled, name)
 	id, ok := w.byName[name]
 	if !ok {
 		return
 	}
-	// The error is that there is no such watch any more: fsnotify or the kernel, who hear
-	// of a removed dir as we do, may have been first.
+	// The error can only be that fsnotify or the kernel has removed the watch already,
+	// because the dir was removed.
 	_ = w.fsn.Remove(filepath.Join(root, name))
 	delete(w.byName, name)
 	if w.byID[id] == name {
@@ -168,9 +170,8 @@ func (w *watches) drop(root, name string) {
 	}
 }
 
-// lost takes down, and returns, the daemon dirs of root that are filed as watched, but that
-// fsnotify does not watch. When dirs change names faster than it reads their events, Add
-// returns the watch that it has filed under the name before, and takes it down with that.
+// lost drops and returns the daemon dirs in root that have a watch here, but not in
+// fsnotify (see byName: this happens when dirs are renamed faster than it reads events).
 func (w *watches) lost(root string) []string {
 	if w.fsn == nil {
 		return nil
@@ -191,16 +192,7 @@ func (w *watches) lost(root string) []string {
 	return names
 }
 
-// postpone has name polled because reading it failed.
-func (w *watches) postpone(name string, err error) { w.polled[name] = err }
-
-// postponeScan has the root polled because listing it failed.
-func (w *watches) postponeScan(err error) { w.listed = err }
-
-// scanned notes that the root was listed and read.
-func (w *watches) scanned() { w.listed = nil }
-
-// retry watches what is above the root, if that was not to be had, and makes the next
+// retry tries again to watch the directories above the root, if that has failed, and lets
 // add ask the kernel again.
 func (w *watches) retry() {
 	w.full = false
@@ -209,7 +201,7 @@ func (w *watches) retry() {
 	}
 }
 
-// canBegin says whether an fsnotify instance can be had now, after it could not.
+// canBegin reports whether this session has no inotify instance, but a new one could.
 func (w *watches) canBegin() bool {
 	if w.fsn != nil {
 		return false
@@ -223,24 +215,18 @@ func (w *watches) canBegin() bool {
 	return true
 }
 
-// rootPolled says whether the whole root must be read at each poll.
+// rootPolled reports whether each poll must read the whole root.
 func (w *watches) rootPolled() bool {
 	return w.fsn == nil || w.root != nil || w.listed != nil || w.eventless != ""
 }
 
-// incomplete says whether anything must be polled.
+// incomplete reports whether anything must be polled.
 func (w *watches) incomplete() bool {
 	return w.rootPolled() || w.above != nil || len(w.polled) > 0
 }
 
-// polledNames returns the daemon dirs that are not watched.
-func (w *watches) polledNames() []string {
-	names := make([]string, 0, len(w.polled))
-	for name := range w.polled {
-		names = append(names, name)
-	}
-	return names
-}
+// polledNames returns the names of the polled daemon dirs, in no order.
+func (w *watches) polledNames() []string { return slices.Collect(maps.Keys(w.polled)) }
 
 // polledCount returns how many of total daemon dirs are polled.
 func (w *watches) polledCount(total int) int {
@@ -250,7 +236,7 @@ func (w *watches) polledCount(total int) int {
 	return len(w.polled)
 }
 
-// cause returns why something is polled, with what to do about it, or nil.
+// cause returns why something is polled, and what the user can do about it, or nil.
 func (w *watches) cause() error {
 	err := errors.Join(w.noFSN, w.root, w.listed, w.above)
 	if err == nil {

@@ -1,7 +1,7 @@
 package main
 
-// A value comes from the command line, else from the environment, else from daemon.toml,
-// else it is the default.
+// Where a value comes from: the command line, else the environment, else daemon.toml, else
+// the default.
 
 import (
 	"errors"
@@ -23,15 +23,14 @@ import (
 // envPrefix begins the names of the environment variables.
 const envPrefix = "RUNTIMEGC_"
 
-// envName returns the environment variable of a flag: RUNTIMEGC_STALE_AFTER of
-// --stale-after.
+// envName returns the environment variable of a flag: RUNTIMEGC_STALE_AFTER for stale-after.
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment sets every flag that is not on the command line, but whose variable is
-// not empty, as if it had been given. The variable of a flag that may be repeated holds
-// a list, separated as in $PATH. Variables of other commands' flags are ignored.
+// fromEnvironment sets every flag that is not on the command line and whose variable is not
+// empty. The variable of a flag that may be repeated holds a list, separated as in $PATH.
+// Variables for flags of other commands are ignored.
 func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
@@ -55,14 +54,14 @@ func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// defaultConfig returns the path where the daemon manager looks for its configuration;
-// it is empty if there is no home directory:
+// defaultConfig returns the path of the daemon manager's configuration, or "" if there is no
+// home directory:
 //
 //	Linux, other Unix  $XDG_CONFIG_HOME/running-process/daemon.toml, else ~/.config/...
 //	macOS              ~/Library/Application Support/running-process/daemon.toml
 //	Windows            %APPDATA%\running-process\daemon.toml
 //
-// As with the root, an empty variable or a relative $XDG_CONFIG_HOME counts as unset.
+// As for the root, an empty variable or a relative $XDG_CONFIG_HOME counts as unset.
 func defaultConfig(goos, home string, getenv func(string) string) string {
 	dir := ""
 	switch xdg := getenv("XDG_CONFIG_HOME"); {
@@ -83,8 +82,8 @@ func defaultConfig(goos, home string, getenv func(string) string) string {
 
 // A configFile is the daemon.toml that this run reads.
 type configFile struct {
-	path string // empty if there is none
-	must bool   // given by the user, so that it is an error if it is missing
+	path string // empty: there is none
+	must bool   // it was given by the user, so it is an error if it is missing
 }
 
 func newConfigFile(given string) (configFile, error) {
@@ -105,10 +104,9 @@ const (
 	staleAfterKey = "runtime_gc_stale_after_secs"
 )
 
-// read returns the times in the file; those that it does not have are zero. A program
-// that deletes must not guess, so anything wrong with the file is an error. The error
-// has the name of the file, the line and the key, and nothing else: the file may hold
-// secrets, and the parser's own message quotes it.
+// read returns the times in the file; a missing one is zero. A program that deletes must not
+// guess, so anything wrong with the file is an error. The error has only the name of the
+// file, the line and the key: the file may hold secrets, and the parser's message quotes it.
 func (c configFile) read() (prune.Settings, error) {
 	var s prune.Settings
 	if c.path == "" {
@@ -154,13 +152,13 @@ func (c configFile) invalid(err error, what string) error {
 	return fmt.Errorf("reading configuration %q: line %d:%s %s", c.path, at.Position.Line, key, what)
 }
 
-// maxSeconds is the most that fits a time.Duration: 292 years.
+// maxSeconds is the longest time.Duration in seconds: 292 years.
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 // seconds is a time in daemon.toml.
 type seconds int64
 
-// UnmarshalTOML refuses what is not a usable time. The caller's error says what is.
+// UnmarshalTOML refuses an unusable time. Its error is not shown; see read.
 func (s *seconds) UnmarshalTOML(value any) error {
 	n, ok := value.(int64)
 	if !ok || n < 1 || n > maxSeconds {

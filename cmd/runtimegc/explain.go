@@ -53,7 +53,7 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	stays := ""
 	switch statusOf(x.Row) {
 	case statusBlocked, statusNotDue, statusNever:
-		stays = ", and stays" // the reason says why it stays, not why it is dead
+		stays = ", and stays" // the reason is why it stays, not why it is dead
 	}
 	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", daemondir.Printable(x.Name), paint(color, x.State, string(x.State)),
 		stays, why(x.Row), whatNext(x, now, staleAfter))
@@ -79,8 +79,8 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 	return t.Flush()
 }
 
-// whatNext says what will happen to the directory, and when. It follows a sentence with
-// the reason.
+// whatNext says what will happen to the directory, and when. The sentence before it has the
+// reason.
 func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) string {
 	switch statusOf(x.Row) {
 	case statusAlive:

@@ -1,7 +1,7 @@
 package main
 
-// Types of flag values. Each refuses a wrong value in Set, which both the command line
-// and the environment call.
+// Types of flag values. Set refuses a wrong value, whether it comes from the command line or
+// from the environment.
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"runtimegc/prune"
 )
 
-// duration is positive; the smallest is a millisecond, the unit of all timestamps.
+// duration is at least a millisecond, the unit of all timestamps.
 type duration time.Duration
 
 func (d *duration) Set(text string) error {
@@ -50,7 +50,7 @@ func (c *choice) Set(text string) error {
 func (c *choice) String() string { return c.word }
 func (c *choice) Type() string   { return "string" }
 
-// choices is any number of some words, given with commas between them or one by one.
+// choices is any number of some words, separated by commas or given one by one.
 type choices struct {
 	words []string
 	of    []string
@@ -91,7 +91,7 @@ func (p *path) Set(text string) error {
 func (p *path) String() string { return string(*p) }
 func (p *path) Type() string   { return "file" }
 
-// paths is a list of absolute paths; the first that is set replaces the default. It is a
+// paths is a list of absolute paths. The first Set replaces the default. It implements
 // [pflag.SliceValue].
 type paths struct {
 	list  []string
@@ -126,7 +126,7 @@ func (p *paths) GetSlice() []string { return p.list }
 func (p *paths) String() string     { return strings.Join(p.list, string(os.PathListSeparator)) }
 func (p *paths) Type() string       { return "directory" }
 
-// globs are patterns for the names of daemons. It is a [pflag.SliceValue].
+// globs are patterns for the names of daemons. It implements [pflag.SliceValue].
 type globs []string
 
 func (g *globs) Set(pattern string) error { return g.Append(pattern) }

@@ -1,6 +1,6 @@
 package main
 
-// What belongs to no single command: the page on reasons, and shell completion.
+// Help that belongs to no single command: the page on reasons, and shell completion.
 
 import (
 	"fmt"
@@ -35,8 +35,8 @@ func newReasonsTopic() *cobra.Command {
 	}
 }
 
-// addCompletion adds cobra's command that prints completion scripts, and completes the
-// flags that all commands have. An unknown shell is a mistake in usage.
+// addCompletion adds cobra's command that prints completion scripts, and the completion of
+// the flags that all commands have. An unknown shell is a usage error.
 func addCompletion(root *cobra.Command, opts *options) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"log-format":  cobra.FixedCompletions(opts.logFormat.of, cobra.ShellCompDirectiveNoFileComp),
@@ -71,10 +71,10 @@ func addCompletion(root *cobra.Command, opts *options) {
 	}
 }
 
-// daemonNames returns the names in the roots that begin with what was typed, except
-// those that would break the lines of a shell.
+// daemonNames returns the names in the roots that begin with what was typed, except those
+// with control characters, which would garble the shell's line.
 func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
-	_ = fromEnvironment(cmd.Flags()) // a mistake there is reported when the command runs
+	_ = fromEnvironment(cmd.Flags()) // an error is reported when the command runs
 	var names []string
 	for _, root := range opts.roots.list {
 		entries, _ := os.ReadDir(root) // without a root there are no names

@@ -99,7 +99,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		return printJSON(stdout, all)
 	}
 	for i, rows := range tables {
-		// One table for each root, under its path, as ls does.
+		// If there are several roots, each table has the root's path above it, as in ls.
 		if len(tables) > 1 {
 			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), daemondir.Printable(o.roots.list[i]))
 		}
@@ -111,8 +111,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	return nil
 }
 
-// A status says whether and when a directory is removed. The table has them in this
-// order.
+// A status says whether and when a directory is removed. The table is sorted in this order.
 type status int
 
 const (
@@ -143,7 +142,7 @@ func statusOf(r prune.Row) status {
 	return statusBlocked
 }
 
-// byRemoval sorts rows: what is removed next comes first, what is alive last.
+// byRemoval compares rows: what is removed next comes first, what is alive last.
 func byRemoval(a, b prune.Row) int {
 	return cmp.Or(
 		cmp.Compare(statusOf(a), statusOf(b)),
@@ -167,7 +166,7 @@ func removedIn(r prune.Row, now time.Time) string {
 	return "-"
 }
 
-// why writes the reason in words, with the error of the system, if there was one.
+// why returns the reason in words, with the error of the system, if there was one.
 func why(r prune.Row) string {
 	if r.Err != nil {
 		return r.Reason.Words() + ": " + daemondir.Printable(r.Err.Error())
@@ -185,7 +184,7 @@ func printTable(w io.Writer, rows []prune.Row, now time.Time, color bool) error 
 	return t.Flush()
 }
 
-// paint gives text the colour of a state. It adds the same number of bytes for each, so
+// paint gives text the colour of a state. It adds the same number of bytes for each state, so
 // that tabwriter, which counts bytes, still aligns the columns.
 func paint(color bool, state prune.State, text string) string {
 	if !color {
@@ -209,7 +208,7 @@ func upSince(t daemondir.Timestamp, now time.Time) string {
 	return clockTime(int64(t.MS), now)
 }
 
-// relative writes a time as seen from now: "3h ago", "in 5h 12m", "now", or "-" if it is
+// relative returns a time relative to now: "3h ago", "in 5h 12m", "now", or "-" if it is
 // unknown.
 func relative(t daemondir.Timestamp, now time.Time) string {
 	if !t.Known {

@@ -18,9 +18,9 @@ import (
 // logTime is RFC 3339 with milliseconds, in UTC.
 const logTime = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger returns a logger that writes one JSON object a line to out.
+// newLogger returns a logger that writes one JSON object per line to out.
 func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
-	// Errors quote paths, and those may hold control characters.
+	// Errors quote paths, and those may contain control characters.
 	zerolog.ErrorMarshalFunc = func(err error) any { return daemondir.Printable(err.Error()) }
 	return zerolog.New(out).Level(level).Hook(zerolog.HookFunc(
 		func(e *zerolog.Event, _ zerolog.Level, _ string) {
@@ -28,8 +28,8 @@ func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 		}))
 }
 
-// newConsole returns a writer that turns JSON lines into lines for people, in colour on
-// a terminal. If there are several roots, each line names its own.
+// newConsole returns a writer that turns JSON lines into lines for people, in colour on a
+// terminal. If there are several roots, each line names its root.
 func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
 	home, _ := os.UserHomeDir() // without one, paths are shown in full
 	return zerolog.ConsoleWriter{
@@ -45,8 +45,8 @@ func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
 	}
 }
 
-// consoleOmits are the fields of an event that the console leaves out, so that a line
-// fits 80 columns: other fields or lines have the same, or list shows it.
+// consoleOmits are the fields of an event that the console leaves out, so that a line fits
+// into 80 columns: other fields, other lines or list show the same.
 var consoleOmits = map[any][]string{
 	"watch.started":   {"version"},
 	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
@@ -67,9 +67,9 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 	if fields["event"] == "daemon.live" && fields["previous_pid"] != nil {
 		delete(fields, "started_at_unix_ms") // just now
 	}
-	delete(fields, "event") // the message has the same
+	delete(fields, "event") // the message says the same
 	if fields["daemon"] != nil || fields["dir"] == fields["root"] {
-		delete(fields, "dir") // it is the root's, and the daemon's name
+		delete(fields, "dir") // it consists of the root and the daemon's name
 	}
 	if !manyRoots {
 		delete(fields, "root")
@@ -103,8 +103,8 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 	}
 }
 
-// clockTime writes a time in ms since the epoch as the time of day, with the date if
-// that is not today's.
+// clockTime returns a time in ms since the epoch as the time of day, with the date if that is
+// not today's.
 func clockTime(ms int64, now time.Time) string {
 	t := time.UnixMilli(ms).Local()
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
@@ -113,10 +113,10 @@ func clockTime(ms int64, now time.Time) string {
 	return t.Format("2006-01-02T15:04")
 }
 
-// logMode lets the group read the file, as is usual for system logs, if the umask does.
+// logMode lets the group read the log file, as is usual for system logs.
 const logMode = 0o640
 
-// A logFile is appended to, and can be reopened after a rotation has renamed it.
+// A logFile is opened for appending, and can be reopened after a rotation has renamed it.
 type logFile struct {
 	path  string
 	roots []string
@@ -149,7 +149,6 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
-// Write writes one line.
 func (l *logFile) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,12 +1,13 @@
 // Command runtimegc watches the runtime directories of daemons and removes those whose
 // daemon is long dead, without ever touching a live one.
 //
-// It turns flags into the options of the packages that do the work, makes the logger,
-// starts the goroutines and waits for them. The exit code is 0 for done, 1 for failed
-// and 2 for wrong usage. The log goes to stderr, results to stdout.
+// It turns flags into the options of the packages that do the work, makes the logger, starts
+// the goroutines and waits for them. The exit code is 0 for success, 1 for failure and 2 for
+// a usage error. The log goes to stderr, results go to stdout.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// usageError is a mistake in how the program was called.
+// usageError says that the command line, or a variable that sets a flag, is wrong.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -76,7 +77,7 @@ or hold a lock on it: flock -s DIR sleep infinity.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help() // on stdout, because it is what the caller needs
+			_ = cmd.Help()
 			return usageError{errors.New("a command is required: watch, prune or list")}
 		},
 	}
@@ -89,7 +90,7 @@ or hold a lock on it: flock -s DIR sleep infinity.`,
 	return cmd
 }
 
-// noArgs refuses arguments, as a mistake in usage.
+// noArgs refuses arguments with a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])}
@@ -97,7 +98,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// atMostOne refuses a second argument, as a mistake in usage.
+// atMostOne refuses a second argument with a usage error.
 func atMostOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
@@ -116,22 +117,17 @@ func version() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	if commit := buildSetting(info, "vcs.revision"); commit != "" {
-		return commit
-	}
-	return "devel"
+	return cmp.Or(buildSetting(info, "vcs.revision"), "devel")
 }
 
-// versionDetails is what --version prints: the version, the commit, Go's version and
-// the platform.
+// versionDetails is what --version prints: the version, the commit, Go's version and the
+// platform.
 func versionDetails() string {
 	commit := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if revision := buildSetting(info, "vcs.revision"); revision != "" {
-			commit = revision
-			if buildSetting(info, "vcs.modified") == "true" {
-				commit += " and changes"
-			}
+		commit = cmp.Or(buildSetting(info, "vcs.revision"), commit)
+		if buildSetting(info, "vcs.modified") == "true" {
+			commit += " and changes"
 		}
 	}
 	return fmt.Sprintf("%s (commit %s, %s, %s/%s)", version(), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -2,8 +2,8 @@
 
 package main
 
-// Man pages are made by "go run -tags man ./cmd/runtimegc man DIR". The shipped program
-// does without: the generator would add 0.7 MB to it.
+// "go run -tags man ./cmd/runtimegc man DIR" makes the man pages. The shipped program does
+// not contain the generator, which would add 0.7 MB to it.
 
 import (
 	"fmt"
@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// addMan adds the command that makes the pages.
 func addMan(to *cobra.Command) {
 	to.AddCommand(&cobra.Command{
 		Use:    "man [DIR]",
@@ -23,7 +22,7 @@ func addMan(to *cobra.Command) {
 		Hidden: true,
 		Args:   atMostOne("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Not the tree that is running, to which cobra has added commands by now.
+			// A new tree, because cobra has added commands to the one that is running.
 			root := newRootCommand()
 			prepareMan(root)
 			header := &doc.GenManHeader{Section: "1", Source: "runtimegc " + version(), Manual: "User Commands"}
@@ -38,14 +37,14 @@ func addMan(to *cobra.Command) {
 	})
 }
 
-// prepareMan adds to the page of the root command what belongs to no single command.
-// cobra takes Long for Markdown, so a heading in it begins a section.
+// prepareMan adds sections to the page of the root command. cobra treats Long as Markdown, so
+// a heading in it begins a section.
 func prepareMan(root *cobra.Command) {
 	root.DisableAutoGenTag = true
 	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
-		completion.Hidden = true // its help says what five pages would
+		completion.Hidden = true // no five more pages; its help says the same
 	}
-	// The default must not show the home directory of whoever makes the page.
+	// The default must not show the home directory of the user who makes the page.
 	root.PersistentFlags().Lookup("root").DefValue = "$XDG_DATA_HOME/running-process/runtime"
 	var more strings.Builder
 	more.WriteString(root.Long)

@@ -17,7 +17,7 @@ import (
 	"runtimegc/watcher"
 )
 
-// options are the flags that all commands have, and what resolve derives from them.
+// options are the flags that all commands have, and the values that resolve derives from them.
 type options struct {
 	roots         paths
 	staleAfter    duration
@@ -32,10 +32,10 @@ type options struct {
 	file     configFile
 	times    prune.Settings // in effect at the start
 	log      zerolog.Logger
-	logTo    *logFile // nil for stderr
+	logTo    *logFile // nil: stderr
 	stderr   io.Writer
-	terminal bool    // whether stderr was one at the start
-	screen   *screen // nil if there is none to show progress on
+	terminal bool    // whether stderr was a terminal at the start
+	screen   *screen // for progress; nil: there is none
 }
 
 func newOptions() *options {
@@ -84,7 +84,7 @@ func (o *options) resolve(cmd *cobra.Command) (err error) {
 	return o.openLog()
 }
 
-// timesWith returns the times that are in effect if daemon.toml has those of file.
+// timesWith returns the times in effect, where file has those of daemon.toml.
 func (o *options) timesWith(file prune.Settings) prune.Settings {
 	pick := func(flag string, value duration, file time.Duration) time.Duration {
 		if file > 0 && !o.flags.Changed(flag) {
@@ -121,7 +121,7 @@ func (o *options) openLog() (err error) {
 	return nil
 }
 
-// logOf returns the logger of one root; if there are several, each line names it.
+// logOf returns the logger of one root. If there are several roots, each line names its root.
 func (o *options) logOf(root string) zerolog.Logger {
 	if len(o.roots.list) > 1 {
 		return o.log.With().Str("root", daemondir.Printable(root)).Logger()
@@ -129,7 +129,7 @@ func (o *options) logOf(root string) zerolog.Logger {
 	return o.log
 }
 
-// checkRoots refuses a root that must not be served, and roots that overlap: two
+// checkRoots refuses roots that must not be served, and roots that overlap, because two
 // collectors would work on the same directories.
 func checkRoots(roots []string) error {
 	for i, root := range roots {
@@ -151,8 +151,8 @@ func checkRoots(roots []string) error {
 	return nil
 }
 
-// refuseInRoot refuses to write the file path into one of the roots: each write would be
-// an event there. Symlinks are followed in place, which is the path, or its directory.
+// refuseInRoot refuses to write the file path into one of the roots, because each write would
+// raise an event there. place is the path or its directory; symlinks in it are followed.
 func refuseInRoot(what, path, place string, roots []string) error {
 	for _, root := range roots {
 		if within(watcher.Resolve(root), watcher.Resolve(place)) {
@@ -162,8 +162,8 @@ func refuseInRoot(what, path, place string, roots []string) error {
 	return nil
 }
 
-// checkTextfile refuses a textfile in a root. A symlink as the last part of its path is
-// replaced, not followed.
+// checkTextfile refuses a textfile in a root. If the file itself is a symlink, writing will
+// replace it, not follow it.
 func checkTextfile(file string, roots []string) error {
 	if file == "" {
 		return nil
@@ -171,9 +171,8 @@ func checkTextfile(file string, roots []string) error {
 	return refuseInRoot("--metrics-textfile", file, filepath.Dir(file), roots)
 }
 
-// within reports whether path is dir or lies in it. It compares names and then files,
-// because a directory may have two names. Both paths are resolved; neither needs to
-// exist.
+// within reports whether path is dir or lies in it. It compares names and also files, because
+// a directory may have two names. Both paths must be resolved; neither needs to exist.
 func within(dir, path string) bool {
 	at, err := os.Stat(dir)
 	for {

@@ -76,7 +76,7 @@ type pruneResult struct {
 }
 
 func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
-	// What prune did is its result, on stdout; the log is for what went wrong.
+	// What prune did is its result, on stdout; the log is only for problems.
 	o.log = o.log.Level(max(o.log.GetLevel(), zerolog.WarnLevel))
 	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
@@ -89,7 +89,7 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 		if err != nil {
 			return err
 		}
-		// All locks are taken before anything is done.
+		// Take all locks before doing anything.
 		switch release, err := collector.Lock(); {
 		case err == nil:
 			defer release()
@@ -128,7 +128,7 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted, after finishing what it had begun")
+		return errors.New("interrupted; what had begun was finished, the rest was not done")
 	case result.FailedDirs > 0:
 		return result.failure()
 	}
@@ -187,10 +187,9 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 	return err
 }
 
-// newCollector returns a collector of what reg holds, or is yet to be read into it.
 func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(prune.TraceEvent)) (*prune.Collector, error) {
 	return prune.New(prune.Options{
-		Registry: reg, Log: o.logOf(reg.Root()), StaleAfter: o.times.StaleAfter,
+		Registry: reg, Log: o.logOf(reg.Root()), StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval,
 		Protect: o.protect, DryRun: dryRun, Trace: trace,
 	})
 }
@@ -205,8 +204,8 @@ func (o *options) scan(ctx context.Context, reg *registry.Registry) error {
 	return watcher.Scan(ctx, reg)
 }
 
-// printJSON prints v. It escapes DEL and the C1 control characters as well, which JSON
-// allows, but a terminal may obey.
+// printJSON prints v. It also escapes DEL and the C1 control characters, which are valid in
+// JSON, but which a terminal may obey.
 func printJSON(w io.Writer, v any) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)

@@ -1,7 +1,6 @@
 package main
 
-// Reports to systemd: sd_notify(3). Under another service manager, or none, nothing here
-// does anything.
+// Reports to systemd: sd_notify(3). Without systemd they do nothing.
 
 import (
 	"context"
@@ -18,24 +17,24 @@ const statusInterval = time.Minute
 // notifier reports to the service manager.
 type notifier struct {
 	watches  []*rootWatch
-	watchdog time.Duration // how long it waits for a sign of life; 0 if there is none
-	status   string        // the last that was sent
+	watchdog time.Duration // its timeout; 0: there is none
+	status   string        // the last one that was sent
 }
 
 func newNotifier(watches []*rootWatch) (*notifier, error) {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the watchdog: %w", err)
+		return nil, fmt.Errorf("reading the systemd watchdog's timeout: %w", err)
 	}
 	return &notifier{watches: watches, watchdog: watchdog}, nil
 }
 
-// send ignores errors: a manager that does not hear from us will act by itself.
+// send ignores errors: if the manager receives nothing, it acts by itself.
 func (n *notifier) send(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// run reports that the watch is ready, once every root has been read or is waited for,
-// and that it is stopping. In between it serves the watchdog, but only after every loop
-// has answered.
+// run reports that the watch is ready, when every root has been read or is being waited for,
+// and at the end that it is stopping. In between it notifies the watchdog, each time after
+// every loop has answered.
 func (n *notifier) run(ctx context.Context) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
@@ -71,7 +70,7 @@ func (n *notifier) run(ctx context.Context) {
 	}
 }
 
-// ping waits until every loop has answered. It returns false if ctx is done before.
+// ping waits until every loop has answered. It returns false if ctx is done first.
 func (n *notifier) ping(ctx context.Context) bool {
 	for _, w := range n.watches {
 		if w.watcher.Ping(ctx) != nil || w.collector.Ping(ctx) != nil {
@@ -89,8 +88,8 @@ func (n *notifier) sendStatus() {
 	}
 }
 
-// reload reports the beginning and the end of do, but not before the watch is ready:
-// the end of a reload would report it as ready.
+// reload calls do, and reports its beginning and end. Before the watch is ready it reports
+// nothing, because the end of a reload is reported as ready.
 func (n *notifier) reload(do func()) {
 	for _, w := range n.watches {
 		select {

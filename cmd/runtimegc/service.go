@@ -17,8 +17,8 @@ import (
 //go:embed service
 var serviceFiles embed.FS
 
-// serviceKinds are the service managers that we have a file for. One that does not keep
-// what is written to stderr gets a log file.
+// serviceKinds are the service managers that we have a file for. If a manager discards
+// stderr, the file has --log-file.
 var serviceKinds = []struct {
 	kind, file string
 	logs       bool // the manager keeps stderr in a log
@@ -62,8 +62,7 @@ user, a launchd agent, and a task for the Windows Task Scheduler.`,
 	}
 }
 
-// printService prints one file. It ignores the environment, which the service will not
-// have.
+// printService prints one file. It ignores the environment, which the service will not have.
 func printService(cmd *cobra.Command, o *options, file string, logs bool) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -108,8 +107,8 @@ func writeService(out io.Writer, file string, args []string) error {
 	})
 }
 
-// escapeXML escapes text for XML, in ASCII, so that no shell can spoil its encoding on
-// the way into a file.
+// escapeXML escapes text for XML, in ASCII, because a shell may change the encoding when it
+// redirects the output into a file.
 func escapeXML(text string) (string, error) {
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(text)); err != nil {
@@ -127,8 +126,8 @@ func escapeXML(text string) (string, error) {
 	return b.String(), nil
 }
 
-// quoteSystemd quotes a word of ExecStart, see systemd.service(5) and systemd.syntax(7):
-// with C escapes, and with the characters doubled that systemd would expand.
+// quoteSystemd quotes a word of ExecStart (systemd.service(5), systemd.syntax(7)): with C
+// escapes, and with those characters doubled that systemd would expand.
 func quoteSystemd(word string) string {
 	var b strings.Builder
 	for _, c := range []byte(word) {
@@ -151,8 +150,8 @@ func quoteSystemd(word string) string {
 	return word
 }
 
-// quoteWindows quotes an argument for the C runtime of a program: in double quotes, where
-// a backslash needs an escape only before a quote.
+// quoteWindows quotes an argument for the C runtime of a program: in double quotes, where a
+// backslash must be escaped only before a quote.
 func quoteWindows(arg string) string {
 	if arg != "" && !strings.ContainsAny(arg, " \t\"") {
 		return arg

@@ -1,6 +1,6 @@
 package main
 
-// What a terminal gets that a file does not: colours, and a last line with the progress.
+// Output that only a terminal gets: colours, and a last line with the progress.
 
 import (
 	"fmt"
@@ -17,15 +17,14 @@ func isTerminal(w io.Writer) bool {
 	return ok && (isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()))
 }
 
-// wantsColor reports whether the output may have colours: if it goes to a terminal that
-// has them, and its user does not refuse them (no-color.org).
+// wantsColor reports whether the output may have colours: if the terminal has them, and its
+// user wants them (no-color.org).
 func wantsColor(terminal bool) bool {
 	return terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 const (
-	// What ends sooner needs no progress.
-	progressDelay    = 500 * time.Millisecond
+	progressDelay    = 500 * time.Millisecond // until progress is first shown
 	progressInterval = 100 * time.Millisecond
 
 	eraseLine = "\r\x1b[K"
@@ -37,7 +36,7 @@ type screen struct {
 	out io.Writer
 
 	mu   sync.Mutex // guards line, and the order of the output
-	line string     // empty if none is shown
+	line string     // empty: none is shown
 }
 
 // Write writes whole lines.
@@ -47,7 +46,7 @@ func (s *screen) Write(text []byte) (int, error) {
 	if s.line == "" {
 		return s.out.Write(text)
 	}
-	// In one piece, so that nothing flickers.
+	// In one write, so that nothing flickers.
 	whole := append([]byte(eraseLine), text...)
 	if _, err := s.out.Write(append(whole, s.line...)); err != nil {
 		return 0, err
@@ -55,7 +54,7 @@ func (s *screen) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// show makes line the last one of the screen; an empty one removes it.
+// show makes line the last one of the screen. An empty line removes it.
 func (s *screen) show(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,11 +62,11 @@ func (s *screen) show(line string) {
 		return
 	}
 	s.line = line
-	_, _ = io.WriteString(s.out, eraseLine+line) // nobody misses it on a terminal that was closed
+	_, _ = io.WriteString(s.out, eraseLine+line) // it fails only if the terminal was closed
 }
 
-// follow shows what text returns, again and again, until stop is called. Without a
-// screen it does nothing.
+// follow keeps showing what text returns, until stop is called. On a nil screen it does
+// nothing.
 func (s *screen) follow(text func() string) (stop func()) {
 	if s == nil {
 		return func() {}
@@ -94,5 +93,5 @@ func (s *screen) follow(text func() string) (stop func()) {
 	}
 }
 
-// readingText is the progress of a scan, which does not know how many dirs there are.
+// readingText is the progress of a scan, which does not know how many dirs there will be.
 func readingText(n int) string { return fmt.Sprintf("reading the runtime root: %d dirs", n) }

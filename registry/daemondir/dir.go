@@ -1,7 +1,7 @@
 package daemondir
 
-// Reading one daemon dir: never through a symlink, never blocked, never more than a
-// bounded number of bytes. The system calls are in dir_linux.go and dir_other.go.
+// Reading one daemon dir. It never follows a symlink, never blocks, and reads a bounded
+// number of bytes. The system calls are in dir_linux.go and dir_other.go.
 
 import (
 	"errors"
@@ -13,20 +13,19 @@ import (
 )
 
 // ErrBusy says that the sidecar is being written, by another process or, under a lease,
-// by our own refresh: look again in a moment.
+// by our own refresh. Try again in a moment.
 var ErrBusy = errors.New("sidecar is being written")
 
-// readTries is how often a file is read that changes under the reader.
+// readTries is how often a file is read that changes while it is being read.
 const readTries = 4
 
-// Read reads the daemon dir root/name. The error is fs.ErrNotExist when there is no
-// such directory (a symlink or a file of that name is no daemon dir), [ErrBusy], or
-// what kept us from knowing. What is wrong with the dir's content is no error but
-// the entry's Problem.
+// Read reads the daemon dir root/name. If its content is wrong, that is not an error, but
+// the entry's Problem. The error is fs.ErrNotExist if there is no such directory (a symlink
+// or a file of that name is not a daemon dir), [ErrBusy], or says why it cannot be read.
 func Read(root, name string) (Entry, error) {
 	d, err := Open(root, name)
 	if errors.Is(err, fs.ErrPermission) {
-		// The dir is there and may be a daemon's; unreadable is a state, not an absence.
+		// The dir exists, and may be a daemon's.
 		return Entry{Name: name, Problem: ProblemPermission}, nil
 	}
 	if err != nil {
@@ -39,13 +38,13 @@ func Read(root, name string) (Entry, error) {
 // Read reads the sidecar and the pid file. The only errors are [ErrBusy], fs.ErrNotExist,
 // and those of a system that is out of descriptors or memory.
 //
-// A sidecar that was rewritten meanwhile is read again: a rewrite of the same length can
-// come between two pages of one read, and a text of two halves may parse. On ext4 that
-// was 1 in 7,000 good reads beside a rewriting loop, on tmpfs 1 in 40.
+// If the sidecar was rewritten meanwhile, it is read again: a rewrite of the same length can
+// fall between two pages of one read, and the mixture of both texts may parse. Beside a loop
+// of rewrites this was 1 in 7,000 successful reads on ext4, and 1 in 40 on tmpfs.
 func (d *Dir) Read() (Entry, error) {
 	f, err := d.OpenSidecar(ReadOnly)
 	if err != nil {
-		return d.entryWithout(err)
+		return d.readWithout(err)
 	}
 	defer f.Close()
 	for range readTries {
@@ -53,14 +52,14 @@ func (d *Dir) Read() (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if f.look() == nil && f.stamp() == e.Sidecar {
+		if f.restat() == nil && f.stamp() == e.Sidecar {
 			return e, nil
 		}
 	}
 	return Entry{}, ErrBusy
 }
 
-// ReadFrom is [Dir.Read] with the sidecar already open: whoever holds a lease on it
+// ReadFrom is [Dir.Read] with the sidecar already open, for the holder of a lease on it, who
 // must not open it again.
 func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 	_, parsed, problem := sidecar.Text()
@@ -68,7 +67,8 @@ func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 	if problem == ProblemNone {
 		e.SpawnedAt, e.LastSeen = parsed.SpawnedAt, parsed.Seen()
 	}
-	return e, d.readPID(&e)
+	err := d.readPID(&e)
+	return e, err
 }
 
 // Text reads a sidecar and parses it.
@@ -81,17 +81,17 @@ func (f *File) Text() ([]byte, Sidecar, Problem) {
 	return text, parsed, problem
 }
 
-// content reads the file from its start, unless it is larger than limit. A file that was
-// rewritten since it was opened is looked at again: the first bytes of it must not pass
-// for all of it. A pid file that was opened empty, and written the moment after, would
-// else be read as its first digit: seen, within 3,000 reads beside a spawning loop.
+// content reads the whole file, unless it is larger than limit. If its size has changed
+// since it was opened, it is read again, so that the first bytes are not taken for all of
+// it: of a pid file that was opened empty and written right after, only the first digit
+// would be read (this happened within 3,000 reads beside a loop of spawns).
 func (f *File) content(limit int64) ([]byte, Problem) {
 	for range readTries {
 		size := f.size()
 		if size > limit {
 			return nil, ProblemTooLarge
 		}
-		// One byte more than the size, so that one read tells whether the file has grown.
+		// One more byte than the size, so that one read shows whether the file has grown.
 		buf := make([]byte, size+1)
 		n, err := f.readStart(buf)
 		if err != nil {
@@ -100,21 +100,20 @@ func (f *File) content(limit int64) ([]byte, Problem) {
 		if int64(n) == size {
 			return buf[:n], ProblemNone
 		}
-		if f.look() != nil {
+		if f.restat() != nil {
 			return nil, ProblemIO
 		}
 	}
-	// It is being written all the time: as good as between open and write.
-	return nil, ProblemNone
+	return nil, ProblemNone // it is being written all the time; treat it as still empty
 }
 
-// Whole reads the file into buf, which it returns grown if need be. It reports whether
-// the file is of that size. One system call.
+// Whole reads the file into buf, which it grows if necessary and returns, with one system
+// call. It reports whether the file has that size.
 func (f *File) Whole(buf []byte, size int64) ([]byte, bool) {
 	if size < 0 || size > MaxSidecarSize {
 		return buf, false
 	}
-	// One byte more than the size, to see whether the file has grown.
+	// One more byte than the size, to see whether the file has grown.
 	buf = slices.Grow(buf[:0], int(size)+1)[:size+1]
 	n, err := f.readStart(buf)
 	if err != nil || int64(n) != size {
@@ -125,12 +124,12 @@ func (f *File) Whole(buf []byte, size int64) ([]byte, bool) {
 
 // Stamp returns the file's stamp as it is now.
 func (f *File) Stamp() (Stamp, error) {
-	err := f.look()
+	err := f.restat()
 	return f.stamp(), err
 }
 
-// SidecarStamp returns the stamp of the sidecar of the daemon dir root/name as it is now,
-// or the zero Stamp when there is no regular file of that name. It opens nothing.
+// SidecarStamp returns the stamp of the sidecar in the daemon dir root/name as it is now,
+// or the zero Stamp if there is no regular file of that name. It opens nothing.
 func SidecarStamp(root, name string) Stamp {
 	return lstamp(filepath.Join(root, name, SidecarName(name)))
 }
@@ -146,25 +145,25 @@ func lstamp(path string) Stamp {
 	return Stamp{Ino: Identify(info).Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
 }
 
-// entryWithout is the entry of a dir whose sidecar could not be opened because of err.
-func (d *Dir) entryWithout(err error) (Entry, error) {
+// readWithout reads a dir whose sidecar could not be opened because of err.
+func (d *Dir) readWithout(err error) (Entry, error) {
 	e := Entry{Name: d.name, Dir: d.id}
-	var fatal error
-	if e.Problem, fatal = problemOf(err); fatal != nil {
-		return Entry{}, fatal
+	if e.Problem, err = problemOf(err); err != nil {
+		return Entry{}, err
 	}
-	return e, d.readPID(&e)
+	err = d.readPID(&e)
+	return e, err
 }
 
-// readPID reads the pid file into e. One that is not there, or is no regular file, is no
-// pid, as in the original. One that is there and cannot be read may name a live daemon:
-// then the entry has a problem.
+// readPID reads the pid file into e. If it is missing or not a regular file, there is no
+// pid, as in the original collector. If it exists but cannot be read, it may name a live
+// daemon, so the entry gets a problem.
 func (d *Dir) readPID(e *Entry) error {
 	f, err := d.open(PIDFileName, ReadOnly)
 	if err != nil {
 		problem, fatal := problemOf(err)
 		if problem != ProblemNoSidecar && problem != ProblemNotRegular {
-			e.spoil(problem)
+			e.setProblem(problem)
 		}
 		return fatal
 	}
@@ -175,27 +174,27 @@ func (d *Dir) readPID(e *Entry) error {
 	case ProblemNone:
 		e.PID = ParsePID(text)
 	case ProblemIO:
-		e.spoil(problem)
+		e.setProblem(problem)
 	}
 	return nil
 }
 
-// spoil gives an entry without a problem that problem.
-func (e *Entry) spoil(problem Problem) {
+// setProblem sets the problem of an entry that has none yet.
+func (e *Entry) setProblem(problem Problem) {
 	if e.Problem == ProblemNone && problem != ProblemNone {
 		e.Problem = problem
 		e.SpawnedAt, e.LastSeen = Timestamp{}, Timestamp{}
 	}
 }
 
-// problemOf says what an error of opening a file of a daemon dir means for the dir, or
-// returns the error if it says nothing of it but of the moment.
+// problemOf returns what an error of opening a file in a daemon dir means for the entry. It
+// returns the error itself if that is temporary and says nothing about the dir.
 func problemOf(err error) (Problem, error) {
 	switch {
 	case errors.Is(err, ErrBusy), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
 		return ProblemNone, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENAMETOOLONG):
-		// A dir's name may leave no room for ".daemon.json": the spawner failed there, too.
+		// A dir name may be too long to add ".daemon.json"; then the spawner failed as well.
 		return ProblemNoSidecar, nil
 	case errors.Is(err, fs.ErrPermission):
 		return ProblemPermission, nil
@@ -213,15 +212,13 @@ func (d *Dir) OpenSidecar(mode Mode) (*File, error) { return d.open(SidecarName(
 // ID identifies the directory that was opened.
 func (d *Dir) ID() FileID { return d.id }
 
-// Mode says what a file of a daemon dir is opened for.
+// Mode says what a file in a daemon dir is opened for.
 type Mode uint8
 
-// The modes.
 const (
 	ReadOnly Mode = iota
 	ReadWrite
 )
 
-// errNotRegular is what opening a FIFO, a device, a socket, a directory or a symlink
-// in place of a file returns.
+// errNotRegular says that a FIFO, device, socket, directory or symlink was to be opened.
 var errNotRegular = errors.New("not a regular file")

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Dir is an open daemon dir. Its files are opened relative to its descriptor, so a
-// dir that is swapped for a symlink after it was opened leads nowhere else.
+// A Dir is an open daemon dir. Its files are opened relative to its descriptor, so that it
+// does not matter if the dir is replaced by a symlink after it was opened.
 type Dir struct {
 	fd   int
 	name string
 	id   FileID
 }
 
-// Open opens the daemon dir root/name. The error is fs.ErrNotExist when no
-// directory of that name is there; a symlink is none.
+// Open opens the daemon dir root/name. The error is fs.ErrNotExist if there is no directory
+// of that name; a symlink does not count.
 func Open(root, name string) (*Dir, error) {
 	path := filepath.Join(root, name)
 	return openDirAt(unix.AT_FDCWD, path, path, unix.O_PATH)
@@ -50,13 +50,13 @@ func (d *Dir) Fd() int { return d.fd }
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return unix.Close(d.fd) }
 
-// A Root is an open runtime root, for whoever opens many sidecars in it.
+// A Root is an open runtime root, for callers that open many dirs or sidecars in it.
 type Root struct {
 	fd   int
 	path string
 }
 
-// OpenRoot opens a runtime root; a symlink is followed.
+// OpenRoot opens a runtime root, and follows a symlink.
 func OpenRoot(path string) (*Root, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -68,16 +68,16 @@ func OpenRoot(path string) (*Root, error) {
 // Close closes the root; files opened from it stay open.
 func (r *Root) Close() error { return unix.Close(r.fd) }
 
-// OpenDir is the function [Open] for those who also list the dir or lock it.
+// OpenDir is like the function [Open], for callers that also list the dir or lock it.
 func (r *Root) OpenDir(name string) (*Dir, error) {
-	// O_NONBLOCK, should it be a FIFO by now.
+	// O_NONBLOCK, because it may be a FIFO by now.
 	return openDirAt(r.fd, name, filepath.Join(r.path, name), unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
-// OpenSidecar opens the sidecar of the daemon dir name. It is [Dir.OpenSidecar] with one
-// system call (openat2(2), Linux 5.6) in place of five, for those who then take a lease:
-// that no symlink led to the file is all that is known of it, and only a regular file can
-// be leased. To whatever else has its name it is fs.ErrNotExist.
+// OpenSidecar is like [Dir.OpenSidecar] for the daemon dir name, with one system call
+// (openat2(2), Linux 5.6) instead of five. It does not check that the file is regular, so it
+// is for callers that then take a lease: only regular files can be leased. The error is
+// fs.ErrNotExist if the dir or the file is something else, such as a symlink.
 func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
 	fd, err := OpenBeneath(r.fd, name+"/"+SidecarName(name), mode.flags(), 0)
 	switch err {
@@ -100,8 +100,8 @@ func (r *Root) openSidecarByDir(name string, mode Mode) (*File, error) {
 	return d.OpenSidecar(mode)
 }
 
-// OpenBeneath opens path below the directory dirFD: it leads through no symlink and not
-// out of the directory (openat2(2), Linux 5.6); more of unix.RESOLVE_* may be asked for.
+// OpenBeneath opens path below the directory dirFD, without following symlinks and without
+// leaving the directory (openat2(2), Linux 5.6). resolve adds flags of unix.RESOLVE_*.
 func OpenBeneath(dirFD int, path string, flags int, resolve uint64) (int, error) {
 	return IgnoringEINTR(func() (int, error) {
 		return unix.Openat2(dirFD, path, &unix.OpenHow{
@@ -118,13 +118,13 @@ func openat(dirFD int, path string, flags int) (fd int, err error) {
 // A File is an open file of a daemon dir.
 type File struct {
 	fd int
-	st unix.Stat_t // as it was opened, or when content had to look again
+	st unix.Stat_t // as of opening, or of the last restat
 }
 
-// flags returns how a file of a daemon dir is opened.
+// flags returns the flags for opening a file in a daemon dir.
 func (m Mode) flags() int {
-	// O_NONBLOCK: neither a FIFO without a writer nor a file under a lease may hold us
-	// up; the latter answers EAGAIN (fcntl(2), "Leases"). O_NOCTTY, should it be a tty.
+	// O_NONBLOCK: do not wait for a FIFO's writer, or for the end of a lease, which is
+	// EAGAIN instead (fcntl(2), "Leases"). O_NOCTTY: it may be a terminal.
 	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
 	if m == ReadWrite {
 		return flags | unix.O_RDWR
@@ -132,7 +132,7 @@ func (m Mode) flags() int {
 	return flags | unix.O_RDONLY
 }
 
-// openError says what an error of opening a file of a daemon dir means.
+// openError translates the errors of opening a file in a daemon dir.
 func openError(err error) error {
 	switch err {
 	case unix.EAGAIN:
@@ -149,7 +149,7 @@ func (d *Dir) open(name string, mode Mode) (*File, error) {
 		return nil, openError(err)
 	}
 	f := &File{fd: fd}
-	if err := f.look(); err != nil {
+	if err := f.restat(); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -172,11 +172,11 @@ func (f *File) stamp() Stamp {
 
 func (f *File) size() int64 { return f.st.Size }
 
-// look takes a new look at the file.
-func (f *File) look() error { return unix.Fstat(f.fd, &f.st) }
+// restat updates what is known of the file.
+func (f *File) restat() error { return unix.Fstat(f.fd, &f.st) }
 
-// readStart reads the file's first bytes, with one system call: the halves of two reads
-// may be of two texts.
+// readStart reads the file's first bytes with one system call: two might read the halves of
+// two different texts.
 func (f *File) readStart(buf []byte) (int, error) {
 	return IgnoringEINTR(func() (int, error) { return unix.Pread(f.fd, buf, 0) })
 }

@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 )
 
-// A Dir is an open daemon dir. Its files are opened through an os.Root: one that leads
-// out of the dir by a symlink is refused.
+// A Dir is an open daemon dir. Its files are opened through an os.Root, which refuses
+// symlinks that lead out of it.
 type Dir struct {
 	root *os.Root
 	name string
 	id   FileID
 }
 
-// Open opens the daemon dir root/name. The error is fs.ErrNotExist when no
-// directory of that name is there; a symlink is none.
+// Open opens the daemon dir root/name. The error is fs.ErrNotExist if there is no directory
+// of that name; a symlink does not count.
 func Open(root, name string) (*Dir, error) {
 	path := filepath.Join(root, name)
 	info, err := os.Lstat(path)
@@ -46,10 +46,10 @@ func Open(root, name string) (*Dir, error) {
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// A Root is an open runtime root, for whoever opens many sidecars in it.
+// A Root is an open runtime root.
 type Root struct{ path string }
 
-// OpenRoot opens a runtime root; a symlink is followed.
+// OpenRoot opens a runtime root, and follows a symlink.
 func OpenRoot(path string) (*Root, error) { return &Root{path}, nil }
 
 // Close closes the root; files opened from it stay open.
@@ -71,11 +71,11 @@ func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
 // A File is an open file of a daemon dir.
 type File struct {
 	f    *os.File
-	info fs.FileInfo // as it was opened, or when content had to look again
+	info fs.FileInfo // as of opening, or of the last restat
 }
 
 func (d *Dir) open(name string, mode Mode) (*File, error) {
-	// Looked at before it is opened: opening a FIFO would wait for its writer.
+	// First, because opening a FIFO would wait for its writer.
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -111,8 +111,8 @@ func (f *File) stamp() Stamp {
 
 func (f *File) size() int64 { return f.info.Size() }
 
-// look takes a new look at the file.
-func (f *File) look() error {
+// restat updates what is known of the file.
+func (f *File) restat() error {
 	info, err := f.f.Stat()
 	if err == nil {
 		f.info = info
@@ -120,7 +120,6 @@ func (f *File) look() error {
 	return err
 }
 
-// readStart reads the file's first bytes.
 func (f *File) readStart(buf []byte) (int, error) {
 	n, err := f.f.ReadAt(buf, 0)
 	if err == io.EOF {

@@ -1,23 +1,23 @@
 // Package daemondir knows what a daemon dir is on disk.
 //
-// A daemon dir stands directly under the runtime root and is named after its daemon:
+// A daemon dir is directly in the runtime root, and has the name of its daemon:
 //
 //	<root>/<name>/
 //	    <name>               the trampoline: the daemon's process (<name>.exe on Windows)
 //	    <name>.daemon.json   the sidecar
 //	    daemon.pid           the trampoline's pid, decimal
 //
-// The package reads one such dir into an [Entry] (see [Read] and [Dir]) and parses the
-// two files by the rule of the original collector (see [ParseSidecar] and [ParsePID]).
+// The package reads one such dir into an [Entry] (see [Read] and [Dir]) and parses the two
+// files as the original collector does (see [ParseSidecar] and [ParsePID]).
 //
-// A sidecar holds the daemon's whole environment: nothing of its content but the two
-// timestamps leaves this package, not even in an error.
+// A sidecar holds the daemon's whole environment. Only its text as a whole (for a refresh)
+// and its two timestamps leave this package; no error quotes it.
 //
-//	entry.go          what was read of one dir: entry, problem, stamp, identity
-//	dir.go            reading a dir; the system calls are in dir_linux.go and dir_other.go
-//	sidecar.go        the sidecar as text; json.go: the scanner that finds the timestamps
-//	pid.go            the pid file as text
-//	root.go           the default runtime root, and what may not be one
-//	printable.go      names as they may be printed
-//	identify_*.go     which file is which
+//	entry.go       what was read of one dir: entry, problem, stamp, identity
+//	dir.go         reading a dir; the system calls are in dir_linux.go and dir_other.go
+//	sidecar.go     the text of a sidecar; json.go: the scanner that finds the timestamps
+//	pid.go         the text of a pid file
+//	root.go        the default runtime root, and directories that are refused
+//	printable.go   escaping names for output
+//	identify_*.go  the identity of a file
 package daemondir

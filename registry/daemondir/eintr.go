@@ -2,8 +2,8 @@ package daemondir
 
 import "syscall"
 
-// IgnoringEINTR makes a system call again for as long as a signal interrupts it: Go's
-// runtime preempts goroutines by signals, and package unix hands their EINTR on.
+// IgnoringEINTR repeats a system call while signals interrupt it: Go's runtime preempts
+// goroutines with signals, and package unix returns the EINTR that they cause.
 func IgnoringEINTR[T any](call func() (T, error)) (T, error) {
 	for {
 		v, err := call()

@@ -2,33 +2,32 @@ package daemondir
 
 import "strings"
 
-// QuarantinePrefix begins the name a daemon dir is given while it is being removed:
-// ".pruned-<name>", directly in the root. The prefix is reserved: a daemon whose own
-// name begins with it is never collected.
+// QuarantinePrefix begins the name that a daemon dir has while it is being removed:
+// ".pruned-<name>", directly in the root. The prefix is reserved: a daemon whose own name
+// begins with it is never collected.
 const QuarantinePrefix = ".pruned-"
 
-// SidecarName returns the file name of the sidecar in the daemon dir dirName. A
-// quarantined dir keeps the sidecar of the name it had.
+// SidecarName returns the file name of the sidecar in the daemon dir dirName. In a
+// quarantined dir it is still that of the original name.
 func SidecarName(dirName string) string {
 	return strings.TrimPrefix(dirName, QuarantinePrefix) + ".daemon.json"
 }
 
-// Concerns says whether the file of that name in the daemon dir dirName is one that [Read]
-// reads.
+// Concerns reports whether [Read] reads the file of that name in the daemon dir dirName.
 func Concerns(dirName, file string) bool {
 	return file == PIDFileName || file == SidecarName(dirName)
 }
 
-// Quarantined says whether dirName is a dir that a removal was moving out of sight.
+// Quarantined reports whether dirName is the name of a quarantined dir.
 func Quarantined(dirName string) bool { return strings.HasPrefix(dirName, QuarantinePrefix) }
 
-// A FileID tells one directory from another that stands, or stood, at the same path.
+// A FileID identifies a directory, so that another one at the same path can be told from it.
 // The zero FileID is unknown (Windows).
 type FileID struct{ Dev, Ino uint64 }
 
-// A Stamp tells two states of a file apart without reading it. It can miss a change:
-// before Linux 6.13 mtime is a clock tick (1-4 ms) coarse, so a rewrite of the same
-// length within one tick has the same stamp. The zero Stamp is no file.
+// A Stamp shows whether a file has changed, without reading it. It can miss a change: before
+// Linux 6.13 mtime has the resolution of a clock tick (1-4 ms), so a rewrite of the same
+// length within one tick has the same stamp. The zero Stamp means that there is no file.
 type Stamp struct {
 	Ino   uint64
 	Size  int64
@@ -38,16 +37,16 @@ type Stamp struct {
 // A Problem is why a daemon dir has no usable sidecar.
 type Problem uint8
 
-// The problems, in the order in which [Dir.Read] meets them.
+// The problems, in the order in which [Dir.Read] checks for them.
 const (
 	ProblemNone       Problem = iota
-	ProblemPermission         // the dir, the sidecar or the pid file may not be read
+	ProblemPermission         // no permission to read the dir, the sidecar or the pid file
 	ProblemNoSidecar          // no file of the sidecar's name
 	ProblemNotRegular         // a FIFO, device, socket, directory or symlink of that name
 	ProblemTooLarge           // larger than MaxSidecarSize
-	ProblemEmpty              // no bytes yet: the spawner may be between open and write
-	ProblemNotJSON            // see ParseSidecar; half a write looks like this, too
-	ProblemNotObject          // JSON, but no object
+	ProblemEmpty              // the spawner may be between open and write
+	ProblemNotJSON            // see ParseSidecar; the spawner may be in the middle of writing
+	ProblemNotObject          // JSON, but not an object
 	ProblemIO                 // reading failed
 )
 
@@ -63,18 +62,18 @@ var problemCodes = [...]string{
 	ProblemIO:         "io_error",
 }
 
-// String returns the reason code of p as it stands in logs and tables.
+// String returns the reason code of p.
 func (p Problem) String() string { return problemCodes[p] }
 
-// An Entry is what was last read of one daemon dir. Entries compare with ==.
+// An Entry is what was last read of one daemon dir. Entries can be compared with ==.
 type Entry struct {
 	Name string // the directory's name, any bytes but '/' and NUL
 	Dir  FileID
 
-	Problem   Problem   // ProblemNone: SpawnedAt and LastSeen are the sidecar's
+	Problem   Problem   // if there is one, SpawnedAt and LastSeen are unknown
 	Sidecar   Stamp     // zero: no sidecar
 	SpawnedAt Timestamp // when the spawner wrote the sidecar
-	LastSeen  Timestamp // when the daemon was last known to live; falls back on SpawnedAt
+	LastSeen  Timestamp // when the daemon was last known to be alive, or SpawnedAt
 
 	PIDFile Stamp // zero: no pid file
 	PID     PID

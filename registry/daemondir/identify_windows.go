@@ -2,6 +2,5 @@ package daemondir
 
 import "io/fs"
 
-// Identify returns the identity of the directory or file that info describes. It is
-// unknown here: asking for the file index takes a handle of its own each time.
+// Identify returns an unknown identity: on Windows a file must be opened to learn its index.
 func Identify(fs.FileInfo) FileID { return FileID{} }

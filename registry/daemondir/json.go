@@ -2,18 +2,17 @@ package daemondir
 
 import "strconv"
 
-// The scanner that finds the timestamps in a sidecar: JSON as the original's parser
-// accepts it, in one pass and without building anything.
-
-// scanner walks one JSON text. Its methods return false at the first fault.
+// A scanner finds the timestamps in a sidecar, in one pass and without allocating. It
+// accepts the same JSON as the original's parser. Its methods return false at the first
+// error.
 type scanner struct {
 	text  []byte
 	pos   int
 	found Sidecar
 }
 
-// peek returns the next byte, or 0 at the end (a NUL byte in the text is a fault
-// wherever peek is asked, so the two need no telling apart).
+// peek returns the next byte, or 0 at the end. A NUL byte in the text is an error wherever
+// peek is called, so the two need not be distinguished.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.text) {
 		return s.text[s.pos]
@@ -40,7 +39,7 @@ func (s *scanner) literal(word string) bool {
 	return true
 }
 
-// value reads one value inside depth open arrays and objects.
+// value reads one value that is nested in depth arrays and objects.
 func (s *scanner) value(depth int) bool {
 	switch c := s.peek(); {
 	case c == '{':
@@ -116,8 +115,8 @@ func (s *scanner) object(depth int) bool {
 	}
 }
 
-// number reads -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)? and refuses what
-// overflows a float64, as the original does.
+// number reads -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)? and, as the original, refuses
+// a number that overflows a float64.
 func (s *scanner) number() bool {
 	start := s.pos
 	s.literal("-")
@@ -172,7 +171,7 @@ func (s *scanner) str() bool {
 	return false
 }
 
-// escape reads what follows a backslash. A surrogate must be one half of a pair.
+// escape reads what follows a backslash. Surrogates must come in pairs.
 func (s *scanner) escape() bool {
 	c := s.peek()
 	s.pos++

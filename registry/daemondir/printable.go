@@ -6,31 +6,26 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns name with every byte that is no printable character written as a
-// Go escape (\n, \x1b, \u202e), so that a daemon's name cannot break a line, steer a
-// terminal or pose as another. A backslash stays as it is: the result is for reading,
-// not for parsing.
+// Printable returns name with every byte that is not part of a printable character written
+// as a Go escape (\n, \x1b, \u202e), so that a daemon's name cannot break a line, control a
+// terminal or look like another name. A backslash stays as it is: the result is for people,
+// not for parsers.
 func Printable(name string) string {
-	clean := true
-	for _, r := range name {
-		if r == utf8.RuneError || !strconv.IsPrint(r) {
-			clean = false
-			break
-		}
-	}
-	if clean {
+	if !strings.ContainsFunc(name, unprintable) {
 		return name
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); {
 		r, size := utf8.DecodeRuneInString(name[i:])
-		if r != utf8.RuneError && strconv.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
+		if unprintable(r) {
 			quoted := strconv.Quote(name[i : i+size])
 			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
 		}
 		i += size
 	}
 	return b.String()
 }
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !strconv.IsPrint(r) }

@@ -1,7 +1,5 @@
 package daemondir
 
-// Where the runtime root is, and which directories may not be one.
-
 import (
 	"errors"
 	"fmt"
@@ -12,16 +10,15 @@ import (
 	"strings"
 )
 
-// DefaultRoot returns the runtime root of the running-process package on this
-// platform, by its own rule:
+// DefaultRoot returns the runtime root that the running-process package uses on this
+// platform:
 //
 //	Linux, other Unix  $XDG_DATA_HOME/running-process/runtime, else ~/.local/share/..., else /tmp/...
 //	macOS              ~/Library/Application Support/running-process/runtime, else /tmp/...
 //	Windows            %LOCALAPPDATA%\running-process\runtime, else ~\AppData\Local\..., else C:\ProgramData\...
 //
-// An empty variable counts as unset, as the XDG Base Directory Specification asks.
-// A relative $XDG_DATA_HOME is ignored for the same reason: what it names depends on
-// where each program was started.
+// An empty variable or a relative $XDG_DATA_HOME counts as unset, as the XDG Base Directory
+// Specification requires.
 func DefaultRoot() string {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -58,12 +55,12 @@ func defaultRoot(goos, home string, getenv func(string) string) string {
 	}
 }
 
-// ErrRefused says that a directory may not be a runtime root whatever it holds.
+// ErrRefused says that a directory must not be a runtime root, whatever is in it.
 var ErrRefused = errors.New("refused as a runtime root")
 
-// CheckRoot returns an error when root may not or cannot be a runtime root: a
-// file-system root, a home directory or what holds one, a directory for temporary
-// files ([ErrRefused]); a file. A root that does not exist is fine.
+// CheckRoot returns [ErrRefused] if root is the root of a file system, the home directory
+// or a directory above it, or a directory for temporary files. It is also an error if root
+// is not a directory, or cannot be checked. A root that does not exist is no error.
 func CheckRoot(root string) error {
 	info, err := os.Stat(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,9 +87,8 @@ func CheckRoot(root string) error {
 			return fmt.Errorf("%q is a directory for temporary files: %w", root, ErrRefused)
 		}
 	}
-	// A home directory, and every directory above one: /home is nobody's runtime root.
-	// Above the home's real path, too: where /home is a symlink to /var/home, /var is not
-	// above it by name.
+	// The home directory and every directory above it, by its real path as well: if /home is
+	// a symlink to /var/home, the path does not show that /var is above it.
 	home, err := os.UserHomeDir()
 	if err != nil || home == "" {
 		return nil

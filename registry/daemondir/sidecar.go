@@ -1,8 +1,5 @@
 package daemondir
 
-// The sidecar as text: which JSON is accepted, where the timestamps stand, and
-// how one number is replaced without touching another byte.
-
 import (
 	"encoding/json"
 	"strconv"
@@ -11,11 +8,11 @@ import (
 
 // MaxSidecarSize is the size in bytes above which a sidecar is not read
 // ([ProblemTooLarge]). The spawner writes 1 to 100 KB (the daemon's environment);
-// the original collector had no limit and could be made to eat all memory.
+// the original collector had no limit, and could be made to use all memory.
 const MaxSidecarSize = 1 << 20
 
-// maxDepth is how many arrays and objects may be open at once. The original's
-// parser (serde_json) counts down from 128 and refuses at 0.
+// maxDepth is how deep arrays and objects may be nested. The original's parser (serde_json)
+// counts down from 128 and refuses at 0.
 const maxDepth = 127
 
 const (
@@ -23,8 +20,8 @@ const (
 	keyLastSeen  = "last_seen_unix_ms"
 )
 
-// A Timestamp is a point in time in milliseconds since the Unix epoch, or unknown.
-// It has the range of the original, 0 to 2^64-1.
+// A Timestamp is a time in milliseconds since the Unix epoch, or unknown. It has the
+// original's range, 0 to 2^64-1.
 type Timestamp struct {
 	MS    uint64
 	Known bool
@@ -33,7 +30,7 @@ type Timestamp struct {
 // At returns the known timestamp ms.
 func At(ms uint64) Timestamp { return Timestamp{MS: ms, Known: true} }
 
-// MarshalJSON writes the number, or null when it is unknown.
+// MarshalJSON writes the number, or null if it is unknown.
 func (t Timestamp) MarshalJSON() ([]byte, error) {
 	if !t.Known {
 		return []byte("null"), nil
@@ -41,29 +38,28 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return strconv.AppendUint(nil, t.MS, 10), nil
 }
 
-// Sidecar is what a sidecar's text says, and where.
+// A Sidecar is what the text of a sidecar says, and where.
 type Sidecar struct {
 	SpawnedAt Timestamp // spawned_at_unix_ms
-	LastSeen  Timestamp // last_seen_unix_ms itself, without the fallback on SpawnedAt
+	LastSeen  Timestamp // last_seen_unix_ms itself; see Seen
 
 	seenStart, seenEnd int // the value of the last last_seen_unix_ms; 0, 0: there is none
-	indent             int // bytes of white space after the opening brace, which is at indentAt
-	indentAt           int
-	lastEnd            int // end of the last member; 0: the object is empty
+	indent             int // the length of the white space after the opening brace
+	indentAt           int // the offset of that white space
+	lastEnd            int // the end of the last member; 0: the object is empty
 }
 
-// ParseSidecar reads the text of a sidecar by the rule of the original collector:
-// one JSON object (RFC 8259) in valid UTF-8 without a byte order mark, at most 127
-// levels deep, no lone surrogate escapes, no number beyond a float64; white space
-// may follow, anything else may not. Of a key that occurs twice the last counts.
-// Only a non-negative JSON integer up to 2^64-1 is a timestamp; any other value
-// leaves it unknown. The problem returned is [ProblemNone], [ProblemEmpty],
-// [ProblemNotJSON] or [ProblemNotObject].
+// ParseSidecar parses the text of a sidecar as the original collector does: one JSON object
+// (RFC 8259) in valid UTF-8 without a byte order mark, at most 127 levels deep, no lone
+// surrogate escapes, no number beyond a float64, and nothing but white space after it. If a
+// key occurs twice, the last one counts. A timestamp is a non-negative JSON integer up to
+// 2^64-1; with any other value it is unknown. The problem returned is [ProblemNone],
+// [ProblemEmpty], [ProblemNotJSON] or [ProblemNotObject].
 //
-// It is a scanner of our own for three reasons: encoding/json accepts lone
-// surrogates and 10,000 levels, which the original refuses; a refresh needs the
-// byte span of one value; and it runs while the spawner may be waiting on our
-// lease, so it allocates nothing. FuzzParseSidecar holds it against encoding/json.
+// It does not use encoding/json for three reasons: that accepts lone surrogates and 10,000
+// levels, which the original refuses; a refresh needs the position of one value; and the
+// spawner may be waiting for our lease meanwhile, so it must be fast and allocate nothing.
+// FuzzParseSidecar compares it with encoding/json.
 func ParseSidecar(text []byte) (Sidecar, Problem) {
 	if len(text) == 0 {
 		return Sidecar{}, ProblemEmpty
@@ -85,7 +81,7 @@ func ParseSidecar(text []byte) (Sidecar, Problem) {
 	return s.found, ProblemNone
 }
 
-// Seen returns when the daemon was last known to live: LastSeen, else SpawnedAt.
+// Seen returns when the daemon was last known to be alive: LastSeen, else SpawnedAt.
 func (t Sidecar) Seen() Timestamp {
 	if t.LastSeen.Known {
 		return t.LastSeen
@@ -93,11 +89,10 @@ func (t Sidecar) Seen() Timestamp {
 	return t.SpawnedAt
 }
 
-// WithLastSeen returns text, which must have parsed to t, with last_seen_unix_ms
-// set to ms, as one replacement: write tail at offset. All bytes before offset
-// stay. The result is never shorter than text: a number with fewer digits than its
-// predecessor is followed by spaces. A missing member is appended in the style of
-// the first one.
+// WithLastSeen sets last_seen_unix_ms to ms in text, which must have been parsed to t. It
+// returns what to write at which offset; all bytes before that stay the same. The result is
+// never shorter than text: a number with fewer digits than the old one is followed by
+// spaces. A missing member is appended, with the white space of the first one.
 func (t Sidecar) WithLastSeen(text []byte, ms uint64) (tail []byte, offset int) {
 	if t.seenEnd > 0 {
 		value := strconv.AppendUint(nil, ms, 10)
@@ -121,7 +116,7 @@ func (t Sidecar) WithLastSeen(text []byte, ms uint64) (tail []byte, offset int) 
 	return append(member, text[offset:]...), offset
 }
 
-// member notes one member of the outermost object; key is its key as written.
+// member records one member of the outermost object. key is quoted, as in the text.
 func (t *Sidecar) member(key, text []byte, start, end int) {
 	t.lastEnd = end
 	switch keyName(key) {
@@ -133,8 +128,8 @@ func (t *Sidecar) member(key, text []byte, start, end int) {
 	}
 }
 
-// keyName returns which of the two keys of interest the quoted key spells, escapes
-// included ("last\u005fseen_unix_ms"), or "".
+// keyName returns keySpawnedAt or keyLastSeen if that is the quoted key, which may contain
+// escapes ("last\u005fseen_unix_ms"), or "".
 func keyName(quoted []byte) string {
 	plain := quoted[1 : len(quoted)-1]
 	for _, c := range plain {
@@ -156,8 +151,8 @@ func keyName(quoted []byte) string {
 	return ""
 }
 
-// parseTimestamp reads a JSON value that is a non-negative integer. 1.0, 1e3, "1",
-// -0 and 2^64 are none (serde_json's as_u64).
+// parseTimestamp parses a non-negative JSON integer. 1.0, 1e3, "1", -0 and 2^64 are unknown
+// (serde_json's as_u64).
 func parseTimestamp(value []byte) Timestamp {
 	if len(value) > len("18446744073709551615") {
 		return Timestamp{}

@@ -1,9 +1,9 @@
-// Package metrics publishes what watcher and collector have counted, for Prometheus:
-// over HTTP, or in a file for node_exporter's textfile collector. The counts are read
-// when somebody asks for them; two histograms are filled as things happen. No name, pid
-// or path of a daemon is in them, only the path of the root.
+// Package metrics publishes the counts of watcher and collector for Prometheus: over HTTP, or
+// in a file for node_exporter's textfile collector. The counts are read at each scrape or
+// write; two histograms are filled as events happen. No name, pid or path of a daemon is in
+// them, only the path of the root.
 //
-// What is published is in metrics.go, and how in server.go and textfile.go.
+// metrics.go says what is published; server.go and textfile.go publish it.
 package metrics
 
 import (
@@ -21,22 +21,22 @@ import (
 	"runtimegc/watcher"
 )
 
-// Options say where the metrics are published; the zero value: nowhere.
+// Options say where the metrics are published. The zero value means nowhere.
 type Options struct {
 	Listen   Address
 	Textfile Textfile
 }
 
-// Metrics are those of all roots of this process. The methods of a nil one do nothing.
+// Metrics are those of all roots of this process. The methods of a nil Metrics do nothing.
 type Metrics struct {
 	opts     Options
 	listener net.Listener         // nil: not served
 	registry *prometheus.Registry // not the library's default, which any package may add to
-	swept    chan struct{}        // of one slot: a sweep has ended, and the textfile is to be written
+	swept    chan struct{}        // one slot: a sweep has ended, so write the textfile
 }
 
-// Open returns metrics that are ready to be published, or nil if opts is zero. An
-// address that cannot be had is an error.
+// Open returns metrics that are ready to be published, or nil if opts is zero. It is an error
+// if the address cannot be used.
 func Open(ctx context.Context, opts Options, version string) (*Metrics, error) {
 	if opts == (Options{}) {
 		return nil, nil
@@ -76,7 +76,7 @@ func (m *Metrics) Publish(ctx context.Context, log zerolog.Logger) {
 // Close frees the address, if Publish was never called.
 func (m *Metrics) Close() {
 	if m != nil && m.listener != nil {
-		_ = m.listener.Close() // the server has closed it, if there was one
+		_ = m.listener.Close() // it fails if the server has closed it already
 	}
 }
 
@@ -112,8 +112,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	// These labels exist from the start, at 0: the rate of a counter that first appears
-	// with the value 1 misses that one.
+	// These labels exist from the start, at 0: if a counter first appears with the value 1,
+	// its rate misses that increment.
 	states        = []prune.State{prune.Alive, prune.Dead, prune.Unknown, prune.Invalid}
 	latencyEvents = []string{"daemon.live", "daemon.exited"}
 
@@ -123,7 +123,7 @@ var (
 	latencyBuckets = []float64{50e-6, 100e-6, 200e-6, 500e-6, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1}
 )
 
-// Root are the metrics of one root. The methods of a nil one do nothing.
+// Root are the metrics of one root. The methods of a nil Root do nothing.
 type Root struct {
 	metrics    *Metrics
 	registerer prometheus.Registerer // adds the label root
@@ -131,10 +131,10 @@ type Root struct {
 	latencies  *prometheus.HistogramVec
 
 	collector *prune.Collector
-	watcher   *watcher.Watcher // nil for a single pass, which watches nothing
+	watcher   *watcher.Watcher // nil: a single pass
 }
 
-// Root returns the metrics of one more root.
+// Root returns the metrics of another root.
 func (m *Metrics) Root(root string) *Root {
 	if m == nil {
 		return nil
@@ -153,7 +153,7 @@ func (m *Metrics) Root(root string) *Root {
 	}
 }
 
-// Trace returns the [prune.Options] Trace that fills the histograms.
+// Trace returns the function for [prune.Options.Trace]; it fills the histograms.
 func (r *Root) Trace() func(prune.TraceEvent) {
 	if r == nil {
 		return nil
@@ -172,7 +172,7 @@ func (r *Root) Trace() func(prune.TraceEvent) {
 	}
 }
 
-// Expose adds the counts of a collector and of a watcher, which may be nil.
+// Expose registers the counts of a collector and of a watcher, which may be nil.
 func (r *Root) Expose(collector *prune.Collector, watch *watcher.Watcher) error {
 	if r == nil {
 		return nil

@@ -1,7 +1,5 @@
 package metrics
 
-// Serving the metrics over HTTP.
-
 import (
 	"context"
 	"errors"
@@ -22,23 +20,23 @@ import (
 )
 
 const (
-	// maxScrapers is how many connections may be open at a time; more must wait. Each
-	// takes a descriptor, and the daemons need those.
+	// maxScrapers is how many connections may be open at a time; more must wait. Each takes
+	// a descriptor, and we need those for the daemon dirs.
 	maxScrapers = 16
 
 	// A scrape takes milliseconds. A client that takes longer is stuck or hostile.
 	readTimeout  = 5 * time.Second
 	writeTimeout = 30 * time.Second
 
-	// stopTimeout is how long the end of a watch waits for a scrape.
+	// stopTimeout is how long the end of a watch waits for a scrape that is under way.
 	stopTimeout = 2 * time.Second
 )
 
-// An Address is the host and port to serve on, or empty. It is a flag's value.
+// An Address is the host and port to serve on, or empty. It is the value of a flag.
 type Address string
 
-// Set takes a port, :port or host:port. Without a host it is 127.0.0.1: other machines
-// are served only on request.
+// Set takes a port, :port or host:port. The default host is 127.0.0.1: other machines are
+// served only on request.
 func (a *Address) Set(text string) error {
 	if text == "" {
 		*a = ""
@@ -62,11 +60,9 @@ func (a *Address) Set(text string) error {
 }
 
 func (a *Address) String() string { return string(*a) }
+func (a *Address) Type() string   { return "address" }
 
-// Type implements pflag.Value.
-func (a *Address) Type() string { return "address" }
-
-// open begins to listen, so that an address that is taken is an error at the start.
+// open begins to listen, so that an address that is in use is an error at the start.
 func (a Address) open(ctx context.Context) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", string(a))
@@ -76,8 +72,8 @@ func (a Address) open(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve serves /metrics, and nothing else, until ctx is done and the scrape that is
-// under way then has finished.
+// serve serves /metrics, and nothing else, until ctx is done. Then it waits for the scrapes
+// that are under way.
 func serve(ctx context.Context, log zerolog.Logger, listener net.Listener, from prometheus.Gatherer) {
 	errorLog := stdlog.New(errorWriter{log}, "", 0)
 	mux := http.NewServeMux()
@@ -112,8 +108,8 @@ func serve(ctx context.Context, log zerolog.Logger, listener net.Listener, from 
 	<-ended
 }
 
-// errorWriter logs the errors of net/http, such as a client that went away, at level
-// debug, because any client can cause them.
+// errorWriter logs the errors of net/http, such as a lost connection, at debug level, because
+// any client can cause them.
 type errorWriter struct{ log zerolog.Logger }
 
 func (w errorWriter) Write(line []byte) (int, error) {

@@ -1,7 +1,5 @@
 package metrics
 
-// Writing the metrics to a file for node_exporter's textfile collector.
-
 import (
 	"context"
 	"errors"
@@ -16,11 +14,11 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// textfileSuffix is what node_exporter requires of a name. A temporary file does not
-// have it, so that node_exporter reads no file that is being written.
+// textfileSuffix ends the names that node_exporter reads. A temporary file does not have it,
+// so that node_exporter does not read files that are being written.
 const textfileSuffix = ".prom"
 
-// A Textfile is the absolute path of the file, or empty. It is a flag's value.
+// A Textfile is the absolute path of the file, or empty. It is the value of a flag.
 type Textfile string
 
 // Set takes a path that ends in .prom.
@@ -38,12 +36,10 @@ func (f *Textfile) Set(path string) (err error) {
 }
 
 func (f *Textfile) String() string { return string(*f) }
+func (f *Textfile) Type() string   { return "file" }
 
-// Type implements pflag.Value.
-func (f *Textfile) Type() string { return "file" }
-
-// WriteTextfile writes the textfile once, if there is to be one. It replaces the old
-// file in one step.
+// WriteTextfile writes the textfile once, if Options has one. It replaces the old file
+// atomically.
 func (m *Metrics) WriteTextfile() error {
 	if m == nil || m.opts.Textfile == "" {
 		return nil
@@ -54,8 +50,8 @@ func (m *Metrics) WriteTextfile() error {
 	return nil
 }
 
-// keepTextfile writes the file now, after each sweep, and when ctx is done. An error is
-// logged once, until another takes its place.
+// keepTextfile writes the file now, after each sweep, and when ctx is done. The same error is
+// logged only once.
 func (m *Metrics) keepTextfile(ctx context.Context, log zerolog.Logger) {
 	logged := ""
 	write := func() {
@@ -82,8 +78,8 @@ func (m *Metrics) keepTextfile(ctx context.Context, log zerolog.Logger) {
 	}
 }
 
-// cause returns the text of an error without the name of the temporary file, which
-// differs each time.
+// cause returns the text of an error without the name of the temporary file, which is
+// different each time.
 func cause(err error) string {
 	var path *os.PathError
 	var link *os.LinkError

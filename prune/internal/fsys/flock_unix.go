@@ -11,15 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nonblock keeps an open from waiting for whatever a file may be.
+// nonblock is for opening a file that may be a FIFO.
 const nonblock = unix.O_NONBLOCK
 
-// ErrLocked says that somebody else holds a flock(2) on the directory.
+// ErrLocked says that another process holds a flock(2) on the directory.
 var ErrLocked = errors.New("locked")
 
 // Flock takes an exclusive flock(2) on the open directory fd until it is closed, without
-// waiting. Where the file system has no locks nobody can hold one, and that is no
-// error.
+// waiting. If the file system has no locks, no process can hold one, so that is no error.
 func Flock(fd int) error {
 	_, err := daemondir.IgnoringEINTR(func() (struct{}, error) {
 		return struct{}{}, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)

@@ -12,28 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lease (fcntl(2), "Leases") on a sidecar says that nobody else has it open, and
-// makes everybody who wants to wait in open(2) until it is given back by closing the
-// file: microseconds. So a spawner that rewrites the sidecar does so before or after
-// us, never between our read and our write. The kernel ends a lease that is not given
-// back within /proc/sys/fs/lease-break-time (45 s); its SIGIO is ignored by Go's
-// runtime.
+// A lease (fcntl(2), "Leases") on a sidecar shows that no other process has it open, and
+// makes every open(2) wait until the holder closes the file, which takes microseconds. So a
+// spawner rewrites the sidecar before or after us, never between our read and our write. The
+// kernel breaks a lease that is not released within /proc/sys/fs/lease-break-time (45 s). Go's
+// runtime ignores the SIGIO that announces this.
 //
-// While we hold one, nobody else in this process may wait for the same file: opens
-// there are O_NONBLOCK and get daemondir.ErrBusy.
+// Meanwhile nothing in this process may wait for the same file: daemondir opens files with
+// O_NONBLOCK, and returns ErrBusy.
 
 var (
-	// ErrOpenElsewhere: somebody has the sidecar open, so there is no lease now.
+	// ErrOpenElsewhere says that another process has the sidecar open: try again later.
 	ErrOpenElsewhere = errors.New("the sidecar is open elsewhere")
-	// ErrNoLeases: neither now nor later; the file system has none, or it is not our file.
+	// ErrNoLeases says that the file system has no leases, or that the file is not ours.
 	ErrNoLeases = errors.New("no leases on this file")
 )
 
 // TakeLease takes a write lease on f until it is closed. The errors are
 // ErrOpenElsewhere and ErrNoLeases.
 func TakeLease(f *daemondir.File) error {
-	_, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_SETLEASE, unix.F_WRLCK)
-	switch err {
+	switch _, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_SETLEASE, unix.F_WRLCK); err {
 	case nil:
 		return nil
 	case unix.EAGAIN:
@@ -43,19 +41,19 @@ func TakeLease(f *daemondir.File) error {
 	}
 }
 
-// LeaseHeld says whether the lease on f stands, with nobody waiting for its end.
+// LeaseHeld reports whether the lease on f is unbroken, and nobody waits for its end.
 func LeaseHeld(f *daemondir.File) bool {
 	kind, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_GETLEASE, 0)
 	return err == nil && kind == unix.F_WRLCK
 }
 
-// Patch writes tail at offset of f, over text, which is all of f. It loses nothing: if
-// the write comes back short (a full disk), the bytes it replaced are put back.
+// Patch writes tail at offset in f, whose content is text. If it cannot write all of it (a
+// full disk), it restores the old bytes.
 func Patch(f *daemondir.File, text, tail []byte, offset int) error {
 	fd := f.Fd()
 	if grown := offset + len(tail) - len(text); grown > 0 {
-		// The room for the new bytes first, without changing the size. Not every file system
-		// can; there the write itself finds out.
+		// Reserve space for the new bytes, without changing the size. Not every file system can
+		// do this; if not, the write shows whether there is space.
 		err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, int64(len(text)), int64(grown))
 		if err == unix.ENOSPC || err == unix.EDQUOT {
 			return fmt.Errorf("making room for %d bytes: %w", grown, err)

@@ -13,11 +13,11 @@ var (
 	ErrNoLeases      = errors.New("no leases on this system")
 )
 
-// TakeLease takes none: ErrNoLeases.
+// TakeLease returns ErrNoLeases.
 func TakeLease(*daemondir.File) error { return ErrNoLeases }
 
-// LeaseHeld is for leases.
+// LeaseHeld returns false.
 func LeaseHeld(*daemondir.File) bool { return false }
 
-// Patch is only called under a lease.
+// Patch is called only under a lease.
 func Patch(*daemondir.File, []byte, []byte, int) error { return ErrNoLeases }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Holder says which process holds a flock on dir, in words.
+// Holder describes the process that holds a flock on dir.
 func Holder(dir *os.File) string {
 	var st unix.Stat_t
 	if unix.Fstat(int(dir.Fd()), &st) == nil {
@@ -20,16 +20,16 @@ func Holder(dir *os.File) string {
 			return "pid " + locks[st.Ino]
 		}
 	}
-	return "a process that cannot be seen from here"
+	return "a process that is not visible from here"
 }
 
-// Locks returns which pid holds a flock(2) on which inode of the file system that dir
-// is on, by proc_locks(5):
+// Locks returns the pid that holds a flock(2), for each locked inode of dir's file system.
+// It takes no lock itself, but reads the table of proc_locks(5):
 //
 //	1: FLOCK  ADVISORY  WRITE 1234 fd:00:5678 0 EOF
 //
-// It takes no lock. Those of another pid namespace, unless it is below ours, and of
-// other machines are not in it.
+// The table has only locks of processes on this machine and in our pid namespace or one
+// below it.
 func Locks(dir *os.File) (map[uint64]string, error) {
 	device, err := lockDevice(dir)
 	if err != nil {
@@ -43,7 +43,7 @@ func Locks(dir *os.File) (map[uint64]string, error) {
 	locks := make(map[uint64]string)
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		// Who waits for a lock has an arrow in place of the second field.
+		// A process that waits for a lock has an arrow as the second field.
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 6 || fields[1] != "FLOCK" {
 			continue
@@ -60,9 +60,9 @@ func Locks(dir *os.File) (map[uint64]string, error) {
 	return locks, nil
 }
 
-// lockDevice returns the number that the table of locks has for the file system of dir.
-// It is the mount's, not the one that stat(2) gives: on btrfs each subvolume has one of
-// its own there.
+// lockDevice returns the device number of dir's file system in the table of locks. That is
+// the mount's number. It differs from that of stat(2) on btrfs, where each subvolume has its
+// own.
 func lockDevice(dir *os.File) (uint64, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
@@ -81,5 +81,5 @@ func lockDevice(dir *os.File) (uint64, error) {
 			return m.device, nil
 		}
 	}
-	return 0, errors.New("the mount of the root is not in the table of mounts")
+	return 0, errors.New("the root's mount is not in the mount table")
 }

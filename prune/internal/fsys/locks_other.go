@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// Holder cannot tell who: there is no table of locks here.
+// Holder cannot say more: this system has no table of locks.
 func Holder(*os.File) string { return "another process" }
 
-// Locks cannot tell here.
+// Locks returns an error.
 func Locks(*os.File) (map[uint64]string, error) {
 	return nil, errors.New("this system has no table of locks")
 }

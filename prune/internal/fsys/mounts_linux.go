@@ -16,18 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mounts knows what is mounted below the root. The device number alone does not tell: a
-// bind mount from the same file system has the same.
+// mounts knows what is mounted below the root. Comparing device numbers is not enough: a
+// bind mount from the same file system has the same number.
 type mounts struct {
-	root  string // free of symlinks
+	root  string // without symlinks
 	table *os.File
-	names []string // of what is mounted below the root, relative to it
+	names []string // mount points below the root, relative to it
 }
 
 const mountTable = "/proc/self/mountinfo"
 
-// openMounts reads the mount table for what is below root, which must be free of
-// symlinks.
+// openMounts opens and reads the mount table. root must not contain symlinks.
 func openMounts(root string) (*mounts, error) {
 	table, err := os.Open(mountTable)
 	if err != nil {
@@ -43,10 +42,10 @@ func openMounts(root string) (*mounts, error) {
 
 func (m *mounts) close() { m.table.Close() }
 
-// below returns whether anything is mounted on name in the root, or below it.
+// below reports whether anything is mounted on name in the root, or below it.
 func (m *mounts) below(name string) (bool, error) {
-	// The table polls as exceptional when it has changed since it was last asked
-	// (proc_pid_mounts(5)): one system call in place of reading it all.
+	// poll(2) reports POLLPRI if the table has changed since the last poll
+	// (proc_pid_mounts(5)): one system call, instead of reading the whole table.
 	fds := []unix.PollFd{{Fd: int32(m.table.Fd()), Events: unix.POLLPRI}}
 	n, err := daemondir.IgnoringEINTR(func() (int, error) { return unix.Poll(fds, 0) })
 	if err != nil || n > 0 {
@@ -79,19 +78,19 @@ func (m *mounts) read() error {
 	return nil
 }
 
-// A mount is one line of the mount table, as far as we read it.
+// A mount is one line of the mount table, with the fields that we need.
 type mount struct {
 	id     uint64
 	device uint64
 	point  string
 }
 
-// mountsIn yields the mounts of a table by proc_pid_mountinfo(5):
+// mountsIn yields the mounts in a table of proc_pid_mountinfo(5):
 //
 //	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
 //
-// The fifth field is the mount point, white space and backslashes in it as three octal
-// digits.
+// The fifth field is the mount point, with white space and backslashes escaped as three
+// octal digits.
 func mountsIn(table []byte) iter.Seq[mount] {
 	return func(yield func(mount) bool) {
 		for line := range bytes.Lines(table) {

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rename renames from to to in the root. It fails with fs.ErrExist if to exists.
+// Rename renames from to to in the root. The error is fs.ErrExist if to exists.
 func (r *Root) Rename(from, to string) error {
 	fd := int(r.dir.Fd())
 	err := unix.Renameat2(fd, from, fd, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
-		// A file system or a kernel without the flag (Linux 3.15, NFS). A directory replaces
-		// only an empty directory, in which nothing can be lost.
+		// The kernel (before Linux 3.15) or the file system (NFS) does not have the flag. A
+		// directory replaces only an empty directory, so nothing can be lost.
 		err = unix.Renameat(fd, from, fd, to)
 	}
 	if err != nil {

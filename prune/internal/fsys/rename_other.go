@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Rename renames from to to in the root. It fails with fs.ErrExist if to exists; a directory that comes up between the question and the rename is only
-// replaced if it is empty.
+// Rename renames from to to in the root. The error is fs.ErrExist if to exists. A directory
+// that is made between this check and the rename is replaced only if it is empty.
 func (r *Root) Rename(from, to string) error {
 	if _, err := r.root.Lstat(to); err == nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}

@@ -12,18 +12,18 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// tempName is the file that the new text is written to, in the daemon dir. A daemon name
-// may be 243 bytes long, so it is not made of that.
+// tempName is the temporary file in the daemon dir. It is not derived from the daemon's
+// name, which may be 243 bytes long and leave no space for a suffix.
 const tempName = ".runtimegc.tmp"
 
-// ErrChanged says that a file is not what it was when it was read.
+// ErrChanged says that a file has changed since it was read.
 var ErrChanged = errors.New("changed meanwhile")
 
-// Replace is [Patch] where there are no leases: the new text in a file of the same mode,
-// compared once more with the old one, renamed over it. path is that of f, and id of the
-// dir it is in. The error is [ErrChanged] if either is no longer what it was. An update
-// that falls between the comparison and the rename is lost; that window is a few
-// microseconds, but it is there.
+// Replace is [Patch] without leases: it writes the new text to a temporary file with the same
+// mode and owner, checks that the old file still has its text, and renames the new file over
+// it. path is that of f, and id that of its dir. The error is [ErrChanged] if either has
+// changed. An update by another process between the check and the rename, a few
+// microseconds, is lost.
 func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []byte, offset int) error {
 	dir, name := filepath.Split(path)
 	d, err := os.OpenRoot(dir)
@@ -34,11 +34,11 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 		return fmt.Errorf("opening %q: %w", dir, err)
 	}
 	defer d.Close()
-	// The dir that was judged, not what a symlink in its place leads to by now.
+	// It must be the dir that was judged; a symlink may have replaced it.
 	if info, err := d.Stat("."); err != nil || daemondir.Identify(info) != id {
 		return ErrChanged
 	}
-	// The tail may end before the text does: a number in place of one as long.
+	// The tail may end before the text does, if the new number is as long as the old one.
 	renewed := append(append([]byte(nil), text[:offset]...), tail...)
 	if len(renewed) < len(text) {
 		renewed = append(renewed, text[len(renewed):]...)
@@ -60,7 +60,7 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 	return nil
 }
 
-// writeTemp writes text to a new temporary file of that mode, and of the owner of name.
+// writeTemp writes text to a new temporary file with that mode, and with the owner of name.
 func writeTemp(d *os.Root, name string, mode os.FileMode, text []byte) error {
 	info, err := d.Lstat(name)
 	if err != nil {
@@ -72,11 +72,11 @@ func writeTemp(d *os.Root, name string, mode os.FileMode, text []byte) error {
 		return err
 	}
 	_, err = t.Write(text)
-	// The owner before the mode: chown(2) may clear bits of the latter.
+	// The owner before the mode, because chown(2) may clear mode bits.
 	return errors.Join(err, keepOwner(t, info), t.Chmod(mode), t.Sync(), t.Close())
 }
 
-// unchanged returns ErrChanged unless the file name still is one that holds text.
+// unchanged returns ErrChanged unless name still is a regular file with that text.
 func unchanged(d *os.Root, name string, text []byte) error {
 	info, err := d.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(text)) {

@@ -1,12 +1,12 @@
-// Package fsys is what the removal and the refresh of daemon dirs need of the file system:
-// leases, locks, renames that replace nothing, trees that are emptied without following a
-// symlink, and what is mounted where. It decides nothing.
+// Package fsys has the file-system operations for the removal and refresh of daemon dirs:
+// leases, locks, renames that replace nothing, removal of trees without following symlinks,
+// and the mount table. It decides nothing.
 //
-//	root.go      the runtime root, open
-//	tree.go      emptying a directory             lease_*.go   holding off whoever opens a file
-//	rename_*.go  renaming in the root             replace.go   a new file in place of an old one
-//	mounts_*.go  what is mounted below the root   owner_*.go, links_*.go  of a file
-//	flock_*.go   taking a flock(2)                locks_*.go   who holds which
+//	root.go      the open runtime root
+//	tree.go      emptying a directory        lease_*.go  leases, and writing under one
+//	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
+//	mounts_*.go  mounts below the root       owner_*.go, links_*.go  attributes of a file
+//	flock_*.go   taking a flock(2)           locks_*.go  the table of flocks
 package fsys
 
 import (
@@ -20,19 +20,19 @@ import (
 )
 
 // A Root is an open runtime root. All names are resolved in the directory that was opened,
-// whatever stands at its path by now.
+// even if its path leads to another one by now.
 type Root struct {
 	path   string
-	root   *os.Root        // so that nothing outside it can be reached
+	root   *os.Root        // cannot reach anything outside
 	dir    *os.File        // the same directory, for renames
-	dirs   *daemondir.Root // and to open daemon dirs in it
+	dirs   *daemondir.Root // the same directory, for opening daemon dirs
 	id     daemondir.FileID
 	real   string // path without symlinks
 	mounts *mounts
 	buf    []byte // for reading directories
 }
 
-// OpenRoot opens the root at path; a symlink is followed.
+// OpenRoot opens the root at path, and follows a symlink.
 func OpenRoot(path string) (*Root, error) {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -83,17 +83,18 @@ func (r *Root) Close() {
 	}
 }
 
-// Path returns the path of name in the root, as it was opened: for people to read.
+// Path returns the path of name in the root, by the path that was opened.
 func (r *Root) Path(name string) string { return filepath.Join(r.path, name) }
 
-// RealPath returns the path of the root without symlinks, as it was when it was opened.
+// RealPath returns the path of the root without symlinks, as of when it was opened.
 func (r *Root) RealPath() string { return r.real }
 
 // Open opens the daemon dir name. The error is fs.ErrNotExist if there is no directory of
 // that name.
 func (r *Root) Open(name string) (*daemondir.Dir, error) { return r.dirs.OpenDir(name) }
 
-// ID identifies what has that name in the root now; a symlink is not followed.
+// ID identifies the file or directory that has that name in the root now; it does not
+// follow a symlink.
 func (r *Root) ID(name string) (daemondir.FileID, error) {
 	info, err := r.root.Lstat(name)
 	if err != nil {
@@ -102,16 +103,16 @@ func (r *Root) ID(name string) (daemondir.FileID, error) {
 	return daemondir.Identify(info), nil
 }
 
-// SameDevice says whether id is on the root's device.
+// SameDevice reports whether id is on the root's device.
 func (r *Root) SameDevice(id daemondir.FileID) bool { return id.Dev == r.id.Dev }
 
-// Mounted says whether something is mounted on the directory name, or below it.
+// Mounted reports whether something is mounted on the directory name, or below it.
 func (r *Root) Mounted(name string) (bool, error) { return r.mounts.below(name) }
 
-// Locks is the function [Locks] of the root's file system.
+// Locks is the function [Locks] for the root's file system.
 func (r *Root) Locks() (map[uint64]string, error) { return Locks(r.dir) }
 
-// IsEmpty says whether there is nothing in the directory name.
+// IsEmpty reports whether the directory name is empty.
 func (r *Root) IsEmpty(name string) (bool, error) {
 	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {

@@ -2,12 +2,12 @@
 
 package fsys
 
-// mounts cannot tell here what is mounted, beyond the device numbers that removal
+// mountsBelow cannot tell here what is mounted, beyond the device numbers that removal
 // compares.
-type mounts struct{}
+type mountsBelow struct{}
 
-func openMounts(string) (*mounts, error) { return &mounts{}, nil }
+func openMounts(string) (*mountsBelow, error) { return &mountsBelow{}, nil }
 
-func (*mounts) close() {}
+func (*mountsBelow) close() {}
 
-func (*mounts) below(string) (bool, error) { return false, nil }
+func (*mountsBelow) below(string) (bool, error) { return false, nil }

@@ -28,7 +28,7 @@ type Root struct {
 	dirs   *daemondir.Root // and to open daemon dirs in it
 	id     daemondir.FileID
 	real   string // path without symlinks
-	mounts *mounts
+	mounts *mountsBelow
 	buf    []byte // for reading directories
 }
 

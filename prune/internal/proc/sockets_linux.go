@@ -133,8 +133,8 @@ func boundTo(message []byte) (file uint32, device uint64, ok bool) {
 		}
 		if kind := binary.NativeEndian.Uint16(rest[2:]); kind == 1 && size >= 12 {
 			d := binary.NativeEndian.Uint32(rest[8:])
-			// new_encode_dev of the kernel's include/linux/kdev_t.h
-			return binary.NativeEndian.Uint32(rest[4:]), unix.Mkdev(d>>8&0xfff, d&0xff|d>>12&0xfff00), true
+			// As the kernel has it in itself: MAJOR and MINOR of include/linux/kdev_t.h.
+			return binary.NativeEndian.Uint32(rest[4:]), unix.Mkdev(d>>20, d&(1<<20-1)), true
 		}
 		rest = rest[min((size+3)&^3, len(rest)):]
 	}

@@ -60,9 +60,10 @@ func TestDirectionOfImports(t *testing.T) {
 		"runtimegc/watcher":            {"runtimegc/registry", "runtimegc/registry/daemondir"},
 		"runtimegc/prune": {"runtimegc/registry", "runtimegc/registry/daemondir",
 			"runtimegc/prune/internal/proc", "runtimegc/prune/internal/fsys"},
-		"runtimegc/prune/internal/proc": {"runtimegc/registry/daemondir"},
-		"runtimegc/prune/internal/fsys": {"runtimegc/registry/daemondir"},
-		"runtimegc/cmd/runtimegc":       {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune", "runtimegc/cmd/runtimegc/metrics"},
+		"runtimegc/prune/internal/proc":   {"runtimegc/registry/daemondir", "runtimegc/prune/internal/mounts"},
+		"runtimegc/prune/internal/fsys":   {"runtimegc/registry/daemondir", "runtimegc/prune/internal/mounts"},
+		"runtimegc/prune/internal/mounts": nil,
+		"runtimegc/cmd/runtimegc":         {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune", "runtimegc/cmd/runtimegc/metrics"},
 
 		"runtimegc/cmd/runtimegc/metrics": {"runtimegc/registry", "runtimegc/registry/daemondir", "runtimegc/watcher", "runtimegc/prune"},
 	}

@@ -229,8 +229,8 @@ func (m *remover) checkLock(a *attempt) finding {
 }
 
 func (m *remover) checkUsers(a *attempt) finding {
-	if pid, used := m.users.Of(a.e.Name); used {
-		return finding{kept: InUse, details: fmt.Sprintf("pid %d has its program, its working directory or an open file there", pid)}
+	if use, used := m.users.Of(a.e.Name); used {
+		return finding{kept: InUse, details: use.String()}
 	}
 	switch n := m.users.Unreadable; {
 	case n == 1:

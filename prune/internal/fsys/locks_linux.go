@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"runtimegc/prune/internal/mounts"
 )
 
 // Holder describes the process that holds a flock on dir.
@@ -72,13 +74,13 @@ func lockDevice(dir *os.File) (uint64, error) {
 	if unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &stx) != nil || stx.Mask&unix.STATX_MNT_ID == 0 {
 		return st.Dev, nil // before Linux 5.8
 	}
-	table, err := os.ReadFile(mountTable)
+	table, err := os.ReadFile(mounts.Table)
 	if err != nil {
 		return 0, err
 	}
-	for m := range mountsIn(table) {
-		if m.id == stx.Mnt_id {
-			return m.device, nil
+	for m := range mounts.In(table) {
+		if m.ID == stx.Mnt_id {
+			return m.Device, nil
 		}
 	}
 	return 0, errors.New("the root's mount is not in the mount table")

@@ -2,11 +2,11 @@
 
 package fsys
 
-// mounts finds no mounts on this system; removal only compares device numbers.
-type mounts struct{}
+// mountsBelow finds no mounts on this system; removal only compares device numbers.
+type mountsBelow struct{}
 
-func openMounts(string) (*mounts, error) { return &mounts{}, nil }
+func openMounts(string) (*mountsBelow, error) { return &mountsBelow{}, nil }
 
-func (*mounts) close() {}
+func (*mountsBelow) close() {}
 
-func (*mounts) below(string) (bool, error) { return false, nil }
+func (*mountsBelow) below(string) (bool, error) { return false, nil }

@@ -28,7 +28,7 @@ type Root struct {
 	dirs   *daemondir.Root // the same directory, for opening daemon dirs
 	id     daemondir.FileID
 	real   string // path without symlinks
-	mounts *mounts
+	mounts *mountsBelow
 	buf    []byte // for reading directories
 }
 

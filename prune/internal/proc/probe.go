@@ -5,15 +5,13 @@
 //	probe.go  one process, by its pid        exits_*.go  the exit of a process, at once
 //	users.go  who uses which directory       clock.go    whether the wall clock was set
 //
-// Each file's system calls are in its _linux.go and _other.go.
+// Each file's system calls are in its _linux.go and _other.go. On Linux there are besides
+// views_linux.go (a directory under the paths by which other processes see it),
+// maps_linux.go (mapped files) and sockets_linux.go (bound sockets).
 package proc
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/shirou/gopsutil/v3/process"
 
@@ -39,13 +37,13 @@ type Whereabouts uint8
 // The whereabouts.
 const (
 	ExeUnknown   Whereabouts = iota
-	ExeInside                // in the directory of the query
+	ExeInside                // in the directory of the query; or a file of that is mapped, by an emulator
 	ExeElsewhere             // outside of it, or there is none (a kernel thread)
 )
 
 // A Query is what is asked of a process beyond its existence.
 type Query struct {
-	Dir string           // where its program may lie; free of symlinks is best
+	Dir string           // where its program may lie
 	ID  daemondir.FileID // of Dir
 
 	// Settles says whether that start makes the rest unnecessary; nil: all is asked.
@@ -69,33 +67,9 @@ func (f *Facts) describe(pid uint32, q Query) {
 		f.Problem = startErr
 		return
 	}
-	exe, exeErr := p.Exe()
-	switch {
-	case exeErr == nil:
-		f.Exe = q.locate(exe)
-	case startErr == nil && errors.Is(exeErr, fs.ErrNotExist):
-		// Its /proc is there, but there is no link: a kernel thread runs no executable
-		// (proc_pid_exe(5)). After a reboot those have the pids that early daemons had.
-		f.Exe = ExeElsewhere
-	}
+	var exeErr error
+	f.Exe, exeErr = q.whereabouts(p)
 	f.Problem = errors.Join(startErr, exeErr)
-}
-
-// locate says where exe lies with respect to the directory. The kernel shows an
-// executable whose link is gone as "<path> (deleted)"; its directory is still to be read
-// off.
-func (q Query) locate(exe string) Whereabouts {
-	if strings.HasPrefix(exe, q.Dir+string(filepath.Separator)) {
-		return ExeInside
-	}
-	info, err := os.Stat(filepath.Dir(exe))
-	switch {
-	case err != nil:
-		return ExeUnknown // another mount namespace's path, for instance
-	case q.ID != (daemondir.FileID{}) && daemondir.Identify(info) == q.ID:
-		return ExeInside
-	}
-	return ExeElsewhere
 }
 
 // A Handle holds on to one process. On Linux it is a pidfd, which never refers to another

@@ -120,7 +120,7 @@ func startOf(p *process.Process) (int64, error) {
 	if err != nil {
 		return 0, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
-	ticks, err := startTicks(buf[:n])
+	ticks, err := statField(buf[:n], 22)
 	if err != nil {
 		return 0, fmt.Errorf("reading %q: %w", path, err)
 	}
@@ -131,19 +131,69 @@ func startOf(p *process.Process) (int64, error) {
 	return booted.Milliseconds() + ticks*1000/ticksPerSecond, nil
 }
 
-// startTicks returns the 22nd field of a /proc/<pid>/stat. The second is the process's
-// name in brackets, and may hold anything.
-func startTicks(stat []byte) (int64, error) {
-	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
-	const before = 22 - 3 // fields between the name and it
-	field := 0
-	for word := range bytes.FieldsSeq(rest) {
-		if field == before {
+// statField returns a number of a /proc/<pid>/stat, whose fields proc_pid_stat(5) counts from
+// 1. The second is the process's name in brackets, and may hold anything.
+func statField(stat []byte, field int) (int64, error) {
+	n := 2
+	for word := range bytes.FieldsSeq(stat[bytes.LastIndexByte(stat, ')')+1:]) {
+		if n++; n == field {
 			return strconv.ParseInt(string(word), 10, 64)
 		}
-		field++
 	}
-	return 0, fmt.Errorf("no start time among %d fields", field)
+	return 0, fmt.Errorf("no field %d among %d", field, n)
+}
+
+// whereabouts says where the program of p lies, and whether an emulator or a loader runs
+// one that does, whatever the path of the directory is for p.
+func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
+	dir := processDir(p.Pid)
+	exe, err := os.Readlink(dir + "/exe")
+	if errors.Is(err, fs.ErrNotExist) {
+		// A kernel thread runs no executable (proc_pid_exe(5)): after a reboot those have the
+		// pids that early daemons had. A process has none when its first thread has exited.
+		var threads []string
+		if threads, err = leaderless(dir); err == nil {
+			if len(threads) == 0 {
+				return ExeElsewhere, nil
+			}
+			dir = threads[0]
+			exe, err = os.Readlink(dir + "/exe")
+		}
+	}
+	if err != nil {
+		return ExeUnknown, err
+	}
+	place, err := q.placeOf(dir)
+	if err != nil {
+		return ExeUnknown, err
+	}
+	if _, inside := place.find(exe); inside {
+		return ExeInside, nil
+	}
+	where := ExeElsewhere
+	err = eachMapping(dir, func(path string) bool {
+		if _, inside := place.find(path); inside {
+			where = ExeInside
+		}
+		return where == ExeElsewhere
+	})
+	if err != nil {
+		return ExeUnknown, err
+	}
+	return where, nil
+}
+
+// placeOf returns the view of the directory from a process.
+func (q Query) placeOf(process string) (*view, error) {
+	root, err := filepath.EvalSymlinks(filepath.Dir(q.Dir))
+	if err != nil {
+		return nil, err
+	}
+	t, err := treeOf(filepath.Join(root, filepath.Base(q.Dir)))
+	if err != nil {
+		return nil, err
+	}
+	return newViews(t).of(process)
 }
 
 // Exited says whether the process has exited with all its threads, waited for or not

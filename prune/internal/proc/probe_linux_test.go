@@ -197,15 +197,15 @@ func TestStartOf(t *testing.T) {
 	}
 }
 
-func TestStartTicks(t *testing.T) {
+func TestStatField(t *testing.T) {
 	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20"
 	for stat, want := range map[string]int64{"1 (a)" + rest: 4711, "1 (a) R 9)" + rest: 4711, "1 (\n)" + rest: 4711} {
-		if got, err := startTicks([]byte(stat)); err != nil || got != want {
+		if got, err := statField([]byte(stat), 22); err != nil || got != want {
 			t.Errorf("%q: %d, %v", stat, got, err)
 		}
 	}
 	for _, stat := range []string{"", "1 (a)", "1 (a) S 1 2 3", "1 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"} {
-		if got, err := startTicks([]byte(stat)); err == nil {
+		if got, err := statField([]byte(stat), 22); err == nil {
 			t.Errorf("%q: %d", stat, got)
 		}
 	}

@@ -4,8 +4,13 @@ package proc
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/shirou/gopsutil/v3/process"
+
+	"runtimegc/registry/daemondir"
 )
 
 // inspect has no pidfd here, so a pid that is reused between two of the questions is
@@ -29,6 +34,31 @@ func inspect(pid uint32, q Query) (Facts, Handle) {
 		return Facts{}, NoHandle
 	}
 	return f, NoHandle
+}
+
+// whereabouts says where the program of p lies.
+func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
+	exe, err := p.Exe()
+	if err != nil {
+		return ExeUnknown, err
+	}
+	return q.locate(exe), nil
+}
+
+// locate says where exe lies with respect to the directory, by its path, or by the
+// directory's identity, should the system know it by another path.
+func (q Query) locate(exe string) Whereabouts {
+	if strings.HasPrefix(exe, q.Dir+string(filepath.Separator)) {
+		return ExeInside
+	}
+	info, err := os.Stat(filepath.Dir(exe))
+	switch {
+	case err != nil:
+		return ExeUnknown
+	case q.ID != (daemondir.FileID{}) && daemondir.Identify(info) == q.ID:
+		return ExeInside
+	}
+	return ExeElsewhere
 }
 
 // startOf returns when p started, in ms since the epoch.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,11 +11,28 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// Users says which directories of a root a process has its executable, its working
-// directory or an open file in. It is one pass over the process table.
+// A Use is one process's use of a directory.
+type Use struct {
+	PID int32  // 0: of a process that we may not look into
+	How string // "its working directory"
+}
+
+// String says it in words.
+func (u Use) String() string {
+	if u.PID == 0 {
+		return "a process that cannot be inspected has " + u.How + " in it"
+	}
+	return fmt.Sprintf("pid %d has %s in it", u.PID, u.How)
+}
+
+// Users says which directories of a root are used by a process. It is one pass over the
+// process table. What counts is a process's program, its working and its root directory,
+// and on Linux what it has open or mapped, and sockets that are bound there, under
+// whatever path and in whatever namespace it sees them.
 type Users struct {
-	root   string
-	byName map[string]int32 // directory -> one process that uses it
+	root    string
+	byName  map[string]Use // the directory's name
+	sockets map[uint32]Use // the number of the file that a socket is bound to
 
 	Unreadable int // processes of other users that we may not look into
 }
@@ -25,44 +41,49 @@ type Users struct {
 // that exits meanwhile uses nothing. The error is one of ours, such as a lack of
 // descriptors: then nothing is known.
 func FindUsers(root string) (Users, error) {
-	u := Users{root: root, byName: make(map[string]int32)}
+	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
 	pids, err := process.Pids()
+	if err == nil {
+		err = u.look(pids)
+	}
 	if err != nil {
 		return u, fmt.Errorf("reading the process table: %w", err)
-	}
-	self := int32(os.Getpid())
-	for _, pid := range pids {
-		if pid == self {
-			continue
-		}
-		if err := u.look(&process.Process{Pid: pid}); err != nil {
-			return u, fmt.Errorf("reading the process table: asking what pid %d uses: %w", pid, err)
-		}
 	}
 	return u, nil
 }
 
-// Of returns a process that uses the directory name of the root, if there is one.
-func (u Users) Of(name string) (pid int32, used bool) {
-	pid, used = u.byName[name]
-	return pid, used
+// Of returns a use of the directory name of the root, if there is one.
+func (u Users) Of(name string) (Use, bool) {
+	use, used := u.byName[name]
+	return use, used
 }
 
-// look notes what p uses.
-func (u *Users) look(p *process.Process) error {
-	exe, exeErr := p.Exe()
-	u.note(exe, p.Pid)
-	cwd, cwdErr := p.Cwd()
-	u.note(cwd, p.Pid)
-	files, filesErr := openFiles(p)
-	for _, path := range files {
-		u.note(path, p.Pid)
+// OfSocket returns a process that has a socket bound to the file of that number, by which
+// stat(2) calls it, on the file system of the root. It may be a file of that number on
+// another subvolume.
+func (u Users) OfSocket(ino uint64) (Use, bool) {
+	use, used := u.sockets[uint32(ino)]
+	return use, used
+}
+
+// note notes a use of what lies at rel below the root.
+func (u *Users) note(rel string, use Use) {
+	name, _, _ := strings.Cut(rel, string(filepath.Separator))
+	// A directory that was removed is shown as "<path> (deleted)": it is not the one that
+	// stands there now, if one does.
+	if _, known := u.byName[name]; !known && name != "" {
+		u.byName[name] = use
 	}
+}
+
+// count takes the errors of looking into one process: it may have exited, or belong to
+// another user. It returns one that is ours.
+func (u *Users) count(pid int32, errs ...error) error {
 	forbidden := false
-	for _, err := range []error{exeErr, cwdErr, filesErr} {
+	for _, err := range errs {
 		switch {
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
-			return err
+			return fmt.Errorf("asking what pid %d uses: %w", pid, err)
 		case errors.Is(err, fs.ErrPermission):
 			forbidden = true
 		}
@@ -71,14 +92,4 @@ func (u *Users) look(p *process.Process) error {
 		u.Unreadable++
 	}
 	return nil
-}
-
-// note notes that process pid uses path.
-func (u *Users) note(path string, pid int32) {
-	if rel, ok := strings.CutPrefix(path, u.root+string(filepath.Separator)); ok {
-		name, _, _ := strings.Cut(rel, string(filepath.Separator))
-		// A working directory that was removed is shown as "<path> (deleted)": it is not the
-		// directory that stands there now, if one does.
-		u.byName[name] = pid
-	}
 }

@@ -2,9 +2,34 @@
 
 package proc
 
-import "github.com/shirou/gopsutil/v3/process"
+import (
+	"os"
+	"path/filepath"
+	"strings"
 
-// openFiles returns nothing: gopsutil has no answer on macOS and the BSDs, and on
-// Windows one that can hang; there the system itself refuses to rename a directory
-// with open files.
-func openFiles(*process.Process) ([]string, error) { return nil, nil }
+	"github.com/shirou/gopsutil/v3/process"
+)
+
+// look notes what the processes use, by the paths that the system gives: programs and
+// working directories. Of open files gopsutil has no answer on macOS and the BSDs, and on
+// Windows one that can hang; there the system itself refuses to rename a directory with
+// open files.
+func (u *Users) look(pids []int32) error {
+	for _, pid := range pids {
+		if pid == int32(os.Getpid()) {
+			continue
+		}
+		p := &process.Process{Pid: pid}
+		exe, exeErr := p.Exe()
+		cwd, cwdErr := p.Cwd()
+		for path, how := range map[string]string{exe: "its program", cwd: "its working directory"} {
+			if rel, ok := strings.CutPrefix(path, u.root+string(filepath.Separator)); ok {
+				u.note(rel, Use{pid, how})
+			}
+		}
+		if err := u.count(pid, exeErr, cwdErr); err != nil {
+			return err
+		}
+	}
+	return nil
+}

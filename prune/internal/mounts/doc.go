@@ -1,0 +1,2 @@
+// Package mounts reads tables of mounts: what a process sees mounted where.
+package mounts

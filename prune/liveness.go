@@ -47,7 +47,7 @@ func newEvidence(f proc.Facts, spawnedAt daemondir.Timestamp, now time.Time) evi
 //	         spawned_at, or its exe lies inside the daemon dir
 //	dead     does not exist; or a zombie; or a thread (a process keeps its pid for life,
 //	         so the daemon's is gone); or the start does not match, although the clock
-//	         was not set, and the exe lies elsewhere
+//	         was not set, and the exe lies elsewhere, or the process is another user's
 //	unknown  anything else
 //
 // explain.go describes their outcomes.
@@ -93,6 +93,11 @@ var livenessChecks = [...]struct {
 		case e.Exe == proc.ExeInside:
 			return Alive, Running
 		case e.startedAt.Known && e.Exe == proc.ExeElsewhere && !e.stepped:
+			return Dead, PIDReused
+		case (e.startedAt.Known || !e.Start.Known) && e.Foreign && !e.stepped:
+			// As an ordinary user one is not told where another's program lies, and under hidepid
+			// not even when it started. The boot time decides nothing here: on a board without a
+			// clock the wall time jumps by years after the boot, when daemons run already.
 			return Dead, PIDReused
 		}
 		return Unknown, UnknownLiveness

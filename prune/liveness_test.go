@@ -33,6 +33,13 @@ func TestClassify(t *testing.T) {
 		{"start too late, exe elsewhere: reused", facts{exists: true, start: at(spawned + 5001), exe: proc.ExeElsewhere}, at(spawned), Dead, PIDReused},
 		{"start does not match, exe inside: a clock step or a slow spawner", facts{exists: true, start: at(spawned + 9999), exe: proc.ExeInside}, at(spawned), Alive, Running},
 		{"start does not match, exe unreadable", facts{exists: true, start: at(spawned + 9999)}, at(spawned), Unknown, UnknownLiveness},
+		{"start does not match, exe unreadable, another user's", facts{exists: true, start: at(spawned + 9999), foreign: true}, at(spawned), Dead, PIDReused},
+		{"start matches, exe unreadable, another user's: a daemon that changed its user", facts{exists: true, start: at(spawned), foreign: true}, at(spawned), Alive, Running},
+		{"start unreadable, another user's: hidepid", facts{exists: true, foreign: true, problem: os.ErrPermission}, at(spawned), Dead, PIDReused},
+		{"start implausible, another user's", facts{exists: true, start: at(1000), foreign: true}, at(spawned), Unknown, UnknownLiveness},
+		{"start does not match, another user's, but the clock was set", facts{exists: true, stepped: true, start: at(spawned + 9999), foreign: true}, at(spawned), Unknown, UnknownLiveness},
+		{"spawned years before the boot, exe unreadable, the same user's: a board without a clock", facts{exists: true, start: at(spawned + 900_000)}, at(spawned - 100_000_000_000), Unknown, UnknownLiveness},
+		{"spawned years before the boot, exe inside", facts{exists: true, start: at(spawned + 900_000), exe: proc.ExeInside}, at(spawned - 100_000_000_000), Alive, Running},
 		{"start unreadable, exe inside", facts{exists: true, exe: proc.ExeInside}, at(spawned), Alive, Running},
 		{"start unreadable, exe elsewhere", facts{exists: true, exe: proc.ExeElsewhere}, at(spawned), Unknown, UnknownLiveness},
 		{"all unreadable: hidepid", facts{exists: true, problem: os.ErrPermission}, at(spawned), Unknown, UnknownLiveness},
@@ -59,7 +66,7 @@ func TestClassify(t *testing.T) {
 
 // facts are evidence in a row's length.
 type facts struct {
-	noPID, exists, zombie, thread, stepped bool
+	noPID, exists, zombie, thread, stepped, foreign bool
 
 	start   daemondir.Timestamp
 	exe     proc.Whereabouts
@@ -69,7 +76,7 @@ type facts struct {
 
 func (f facts) evidence(spawnedAt daemondir.Timestamp, now time.Time) *evidence {
 	ev := newEvidence(proc.Facts{
-		Exists: f.exists, Zombie: f.zombie, Thread: f.thread, Start: f.start, Exe: f.exe, Err: f.err, Problem: f.problem,
+		Exists: f.exists, Zombie: f.zombie, Thread: f.thread, Start: f.start, Exe: f.exe, Err: f.err, Problem: f.problem, Foreign: f.foreign,
 	}, spawnedAt, now)
 	ev.noPID, ev.stepped = f.noPID, f.stepped
 	return &ev

@@ -41,7 +41,11 @@ func TestProbeUnderHidepid(t *testing.T) {
 		if _, err := os.Stat("/proc/" + pid); err == nil {
 			t.Fatal("the process is not hidden")
 		}
-		f, h := inspect(uint32(n), Query{})
+		dir := t.TempDir()
+		f, h := inspect(uint32(n), Query{Dir: dir})
+		if info := (unix.PidfdInfo{Mask: unix.PIDFD_INFO_CREDS}); unix.IoctlPidfdInfo(int(h), &info) == nil && !f.Foreign {
+			t.Errorf("with a pidfd: %+v; it is another user's", f)
+		}
 		h.Close()
 		if !f.Exists || f.Zombie || f.Thread || f.Start.Known || f.Exe != ExeUnknown {
 			t.Errorf("with a pidfd: %+v; it exists, and more is not known", f)

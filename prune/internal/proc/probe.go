@@ -27,6 +27,7 @@ type Facts struct {
 
 	Start   daemondir.Timestamp // as the system says; it may be implausible
 	Exe     Whereabouts
+	Foreign bool  // Exe is not known, and its user is another than the owner of the directory
 	Problem error // why Start or Exe is not known
 	Settled bool  // Start settled it: Exe was not asked for
 }

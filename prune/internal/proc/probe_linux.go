@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"runtimegc/registry/daemondir"
 
@@ -27,6 +28,7 @@ func inspect(pid uint32, q Query) (Facts, Handle) {
 		h := Handle(fd)
 		f := Facts{Exists: true}
 		f.describe(pid, q)
+		f.Foreign = f.Exe == ExeUnknown && !f.Settled && q.foreign(pid, h)
 		if exited, zombie := h.Exited(); exited {
 			f = Facts{Exists: zombie, Zombie: zombie}
 		}
@@ -74,7 +76,23 @@ func inspectByNumber(pid uint32, q Query) Facts {
 		return f
 	}
 	f.describe(pid, q)
+	f.Foreign = f.Exe == ExeUnknown && !f.Settled && q.foreign(pid, NoHandle)
 	return f
+}
+
+// foreign reports whether the effective user of a process is known, and is another than the
+// owner of the directory. Under hidepid=2 only its pidfd knows (PIDFD_GET_INFO, Linux 6.13).
+func (q Query) foreign(pid uint32, h Handle) bool {
+	var dir unix.Stat_t
+	if unix.Lstat(q.Dir, &dir) != nil {
+		return false
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_CREDS}
+	if h != NoHandle && unix.IoctlPidfdInfo(int(h), &info) == nil && info.Mask&unix.PIDFD_INFO_CREDS != 0 {
+		return info.Euid != dir.Uid
+	}
+	uids, err := (&process.Process{Pid: int32(pid)}).Uids() // real, effective, saved, file system
+	return err == nil && len(uids) > 1 && uint32(uids[1]) != dir.Uid
 }
 
 // absent is what is known of a pid that the kernel does not: it has no process, unless
@@ -160,11 +178,19 @@ func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
 			exe, err = os.Readlink(dir + "/exe")
 		}
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		if kernel, err := kernelThread(dir); err == nil && kernel {
+			return ExeElsewhere, nil
+		}
+	}
 	if err != nil {
 		return ExeUnknown, err
 	}
 	place, err := q.placeOf(dir)
 	if err != nil {
+		if strings.HasPrefix(exe, q.Dir+"/") {
+			return ExeInside, nil
+		}
 		return ExeUnknown, err
 	}
 	if _, inside := place.find(exe); inside {

@@ -210,3 +210,20 @@ func TestStatField(t *testing.T) {
 		}
 	}
 }
+
+// Another user's process cannot be inspected, but whose it is is known.
+func TestForeign(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may inspect every process")
+	}
+	f, h := inspect(1, Query{Dir: t.TempDir()})
+	h.Close()
+	if !f.Exists || f.Exe != ExeUnknown || !f.Foreign {
+		t.Errorf("pid 1: %+v; it is another user's", f)
+	}
+	f, h = inspect(uint32(os.Getpid()), Query{Dir: t.TempDir()})
+	h.Close()
+	if f.Foreign {
+		t.Errorf("our own: %+v", f)
+	}
+}

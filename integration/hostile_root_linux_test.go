@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Whoever may write to the root must not be able to stop the collector, to make it eat
@@ -86,7 +88,7 @@ func TestHostileRootAsOrdinaryUser(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	noError(t, os.Mkdir(home, 0o755))
 	tests := filepath.Join(home, "integration.test")
-	noError(t, copyExecutable(tests, trampolineImage(t)))
+	noError(t, daemondirtest.CopyProgram(tests, trampolineImage(t)))
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^(TestHostileRoot|TestHostileRootOnTheConsole)$")
 	cmd.Dir, cmd.SysProcAttr = home, ordinaryUser(t, home)
 	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "RUNTIMEGC_LONG=", "RUNTIMEGC_BINARY="+binary(t))

@@ -47,7 +47,7 @@ func TestMountsInStaleDirs(t *testing.T) {
 		}
 	})
 	h.image = h.dir("image") // on the same mount
-	h.check(copyExecutable(h.image, trampolineImage(t)))
+	h.check(daemondirtest.CopyProgram(h.image, trampolineImage(t)))
 	sub, note := filepath.Join(h.precious, "sub"), filepath.Join(h.precious, "sub", "below", "note")
 	var stay []string
 	due := func(name string) string {

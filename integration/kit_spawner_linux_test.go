@@ -6,7 +6,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -42,28 +41,10 @@ func trampolineImage(t testing.TB) string {
 	}
 	image := filepath.Join(dir, "trampoline")
 	if err := os.Link(self, image); err != nil {
-		noError(t, copyExecutable(image, self))
+		noError(t, daemondirtest.CopyProgram(image, self))
 	}
 	shared.image = image
 	return image
-}
-
-func copyExecutable(to, from string) error {
-	// No fork meanwhile: a child would inherit the open file for a moment, and a file that
-	// is open for writing cannot be executed (ETXTBSY).
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Close())
 }
 
 // spawner spawns daemons in one root. Its methods may be called from any goroutine;

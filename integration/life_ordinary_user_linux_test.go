@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Most users are no root: leases, pidfds, /proc and hard links answer them otherwise.
@@ -22,7 +24,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	noError(t, os.Mkdir(home, 0o755))
 	// A copy, because a file of root's may not be linked by others.
 	tests := filepath.Join(home, "integration.test")
-	noError(t, copyExecutable(tests, trampolineImage(t)))
+	noError(t, daemondirtest.CopyProgram(tests, trampolineImage(t)))
 	attr := ordinaryUser(t, home)
 	again := []string{"TestBirthRefreshExitRemoval", "TestRespawn", "TestZombie", "TestRefreshAddsTheNumber"}
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^("+strings.Join(again, "|")+")$")

@@ -363,7 +363,7 @@ func stormBase(t *testing.T) (dir, image string) {
 	t.Helper()
 	dir = filepath.Dir(memoryRoot(t))
 	image = filepath.Join(dir, "trampoline")
-	if err := copyExecutable(image, trampolineImage(t)); err == nil {
+	if err := daemondirtest.CopyProgram(image, trampolineImage(t)); err == nil {
 		cmd := waiting(image)
 		if err := cmd.Start(); err == nil {
 			cmd.Process.Kill()

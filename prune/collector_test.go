@@ -43,7 +43,7 @@ func (b *bench) wantEvents(event string, n int) []map[string]any {
 // Birth, exit and the next birth are said when they happen, not at the next sweep.
 func TestLifeOfADaemon(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d, cmd := newLive(t, b.root, "a")
+	d, cmd := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	first := b.wantEvents("daemon.live", 1)[0]
@@ -60,12 +60,12 @@ func TestLifeOfADaemon(t *testing.T) {
 		return len(b.log.Events("daemon.exited")) > 0
 	})
 	exited := b.wantEvents("daemon.exited", 1)[0]
-	if want := float64(d.entry().LastSeen.MS + 3_600_000); exited["stale_at_unix_ms"] != want {
+	if want := float64(entryOf(t, d).LastSeen.MS + 3_600_000); exited["stale_at_unix_ms"] != want {
 		t.Errorf("stale at %v, want %v", exited["stale_at_unix_ms"], want)
 	}
 
-	os.Remove(filepath.Join(d.path(), d.name))
-	_, second := newLive(t, b.root, "a")
+	os.Remove(filepath.Join(d.Path(), d.Name))
+	_, second := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	again := b.wantEvents("daemon.live", 2)[1]
 	if again["pid"] != float64(second.Process.Pid) || again["previous_pid"] != float64(cmd.Process.Pid) {
@@ -74,7 +74,7 @@ func TestLifeOfADaemon(t *testing.T) {
 	b.wantEvents("daemon.added", 1)
 
 	// Somebody else's rmtree.
-	if err := os.RemoveAll(d.path()); err != nil {
+	if err := os.RemoveAll(d.Path()); err != nil {
 		t.Fatal(err)
 	}
 	b.scan()
@@ -85,13 +85,13 @@ func TestLifeOfADaemon(t *testing.T) {
 // one before it, which may run on.
 func TestExitOfAnUnseenRespawn(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d, cmd := newLive(t, b.root, "a")
+	d, cmd := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	b.wantEvents("daemon.live", 1)
-	d.write(d.pidFile(), strconv.Itoa(deadPID))
+	daemondirtest.WriteFile(t, d.PIDFile(), strconv.Itoa(daemondirtest.DeadPID))
 	b.scan()
 	exited := b.wantEvents("daemon.exited", 1)[0]
-	if exited["pid"] != float64(deadPID) || exited["previous_pid"] != float64(cmd.Process.Pid) {
+	if exited["pid"] != float64(daemondirtest.DeadPID) || exited["previous_pid"] != float64(cmd.Process.Pid) {
 		t.Errorf("logged %v", exited)
 	}
 }
@@ -100,19 +100,19 @@ func TestExitOfAnUnseenRespawn(t *testing.T) {
 // of a daemon that still runs.
 func TestRespawnIsNoExit(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d, _ := newLive(t, b.root, "a")
+	d, _ := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	b.wantEvents("daemon.live", 1)
-	pid := d.read(d.pidFile())
+	pid := daemondirtest.ReadFile(t, d.PIDFile())
 	now := time.Now().UnixMilli()
 	for _, step := range []struct{ path, text string }{
-		{d.sidecar(), ""}, {d.sidecar(), `{"spawned`}, {d.sidecar(), sidecarText(now, now)},
-		{d.pidFile(), ""}, {d.pidFile(), pid},
+		{d.Sidecar(), ""}, {d.Sidecar(), `{"spawned`}, {d.Sidecar(), sidecarText(now, now)},
+		{d.PIDFile(), ""}, {d.PIDFile(), pid},
 	} {
-		d.write(step.path, step.text)
+		daemondirtest.WriteFile(t, step.path, step.text)
 		b.scan()
 	}
-	newLive(t, b.root, "b") // handled after all of that
+	daemondirtest.MakeLive(t, b.root, "b") // handled after all of that
 	b.scan()
 	b.wantEvents("daemon.live", 2)
 	if lines := b.log.Events("daemon.exited"); len(lines) > 0 {
@@ -126,13 +126,13 @@ func TestRespawnIsNoExit(t *testing.T) {
 // An invalid sidecar is said once per change of the file.
 func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 	b := running(t, Options{SweepInterval: 50 * time.Millisecond})
-	d := newDir(t, b.root, "a", "not json", "")
+	d := daemondirtest.Make(t, b.root, "a", "not json", "")
 	b.scan()
 	line := b.wantEvents("sidecar.invalid", 1)[0]
 	if line["reason"] != "sidecar_not_json" || line["level"] != "warn" {
 		t.Errorf("logged %v", line)
 	}
-	d.write(d.sidecar(), "still not json")
+	daemondirtest.WriteFile(t, d.Sidecar(), "still not json")
 	b.scan()
 	b.wantEvents("sidecar.invalid", 2)
 	b.scan()
@@ -143,7 +143,7 @@ func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(b.root, "empty"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d.write(d.sidecar(), "[]")
+	daemondirtest.WriteFile(t, d.Sidecar(), "[]")
 	b.scan()
 	b.wantEvents("sidecar.invalid", 3)
 	b.wantEvents("daemon.added", 1)
@@ -152,17 +152,17 @@ func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 // Sweeps come at the interval, and when the root has been read.
 func TestSweepsComeWhenDue(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	b.w.SetSynced()
 	b.wantEvents("daemon.removed", 1)
-	if d.exists() {
+	if d.Exists() {
 		t.Error("not removed")
 	}
 
 	c := running(t, Options{SweepInterval: 20 * time.Millisecond})
-	newDead(t, c.root, "a", 2*time.Hour)
+	daemondirtest.MakeDead(t, c.root, "a", 2*time.Hour)
 	c.scan()
 	c.wantEvents("daemon.removed", 1)
 }
@@ -170,16 +170,16 @@ func TestSweepsComeWhenDue(t *testing.T) {
 // A dry run opens nothing for writing, counts what it would do, and says it once.
 func TestDryRun(t *testing.T) {
 	b := newBench(t, Options{DryRun: true})
-	d := newDead(t, b.root, "dead", 2*time.Hour)
-	live, _ := newLive(t, b.root, "live")
-	before := live.read(live.sidecar())
+	d := daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	live, _ := daemondirtest.MakeLive(t, b.root, "live")
+	before := daemondirtest.ReadFile(t, live.Sidecar())
 	for range 2 {
 		stats, rows := b.sweep()
 		if stats.Removed != 1 || stats.Refreshed != 1 || rows["dead"].Decision != Remove || rows["live"].Decision != Refresh {
 			t.Errorf("%+v %+v", stats, rows)
 		}
 	}
-	if !d.exists() || live.read(live.sidecar()) != before {
+	if !d.Exists() || daemondirtest.ReadFile(t, live.Sidecar()) != before {
 		t.Error("something was changed")
 	}
 	if lines := b.log.Events("daemon.removed"); len(lines) != 1 || lines[0]["dry_run"] != true {
@@ -190,11 +190,11 @@ func TestDryRun(t *testing.T) {
 // Every dir is counted once, and into one of four fates.
 func TestStatsAddUp(t *testing.T) {
 	b := newBench(t, Options{})
-	newDead(t, b.root, "stale", 2*time.Hour)
-	newDead(t, b.root, "recent", time.Minute)
-	newLive(t, b.root, "live")
-	newDir(t, b.root, "invalid", "x", "")
-	newDir(t, b.root, "timeless", "{}", strconv.Itoa(deadPID))
+	daemondirtest.MakeDead(t, b.root, "stale", 2*time.Hour)
+	daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
+	daemondirtest.MakeLive(t, b.root, "live")
+	daemondirtest.Make(t, b.root, "invalid", "x", "")
+	daemondirtest.Make(t, b.root, "timeless", "{}", strconv.Itoa(daemondirtest.DeadPID))
 	// A sidecar that was written in this very millisecond would need no refresh.
 	later := time.Now().Add(time.Second)
 	b.now = func() time.Time { return later }
@@ -216,7 +216,7 @@ func TestStatsAddUp(t *testing.T) {
 func TestSweepEndsEarly(t *testing.T) {
 	b := newBench(t, Options{})
 	for i := range 10 {
-		newDead(t, b.root, strconv.Itoa(i), 2*time.Hour)
+		daemondirtest.MakeDead(t, b.root, strconv.Itoa(i), 2*time.Hour)
 	}
 	b.scan()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -251,7 +251,7 @@ func TestTimesChange(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	d := newDead(t, b.root, "a", 8*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 8*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	set(24*time.Hour, 5*time.Millisecond)
@@ -261,7 +261,7 @@ func TestTimesChange(t *testing.T) {
 		}
 	}
 	daemondirtest.Eventually(t, "two sweeps of the new interval", func() bool { return len(b.log.Events("sweep.done")) >= 2 })
-	if _, err := os.Stat(d.path()); err != nil {
+	if _, err := os.Stat(d.Path()); err != nil {
 		t.Fatalf("removed by another staleness than the one in effect: %v", err)
 	}
 	if got, want := b.Times(), (Settings{24 * time.Hour, 5 * time.Millisecond}); got != want {

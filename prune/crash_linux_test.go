@@ -49,10 +49,10 @@ func TestKilledAtEveryStep(t *testing.T) {
 		for _, respawned := range []bool{false, true} {
 			t.Run(step+", respawned "+strconv.FormatBool(respawned), func(t *testing.T) {
 				b := newBench(t, Options{})
-				d := newDead(t, b.root, "a", 2*time.Hour)
-				d.write(filepath.Join(d.path(), "a"), "trampoline")
-				d.write(filepath.Join(d.path(), "log"), "text")
-				newDir(t, d.path(), "deep", "", "")
+				d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+				daemondirtest.WriteFile(t, filepath.Join(d.Path(), "a"), "trampoline")
+				daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), "text")
+				daemondirtest.Make(t, d.Path(), "deep", "", "")
 				cmd := exec.Command(os.Args[0], "-test.run=^TestCrashHelper$")
 				cmd.Env = append(os.Environ(), crashVar+"="+step+":"+b.root)
 				out, err := cmd.CombinedOutput()
@@ -60,13 +60,13 @@ func TestKilledAtEveryStep(t *testing.T) {
 					t.Fatalf("the helper was not killed: %v\n%s", err, out)
 				}
 				if respawned {
-					_ = os.Remove(filepath.Join(d.path(), "a"))
-					newLive(t, b.root, "a")
+					_ = os.Remove(filepath.Join(d.Path(), "a"))
+					daemondirtest.MakeLive(t, b.root, "a")
 				}
 				_, rows := b.sweep()
 				if respawned {
 					for _, file := range []string{"a", "a.daemon.json", "daemon.pid"} {
-						if _, err := os.Stat(filepath.Join(d.path(), file)); err != nil {
+						if _, err := os.Stat(filepath.Join(d.Path(), file)); err != nil {
 							t.Errorf("the live daemon lost %s", file)
 						}
 					}
@@ -95,9 +95,9 @@ func TestKilledAtRandom(t *testing.T) {
 		kills = 1000
 	}
 	b := newBench(t, Options{})
-	var live []daemonDir
+	var live []daemondirtest.Dir
 	for i := range 5 {
-		d, _ := newLive(t, b.root, "live"+strconv.Itoa(i))
+		d, _ := daemondirtest.MakeLive(t, b.root, "live"+strconv.Itoa(i))
 		live = append(live, d)
 	}
 	halfDone := make(map[string]bool)
@@ -111,8 +111,8 @@ func TestKilledAtRandom(t *testing.T) {
 	dead := 0
 	for kill := range kills {
 		for range 20 {
-			d := newDead(t, b.root, "dead"+strconv.Itoa(dead), 2*time.Hour)
-			d.write(filepath.Join(d.path(), "log"), "text")
+			d := daemondirtest.MakeDead(t, b.root, "dead"+strconv.Itoa(dead), 2*time.Hour)
+			daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), "text")
 			dead++
 		}
 		before := count()
@@ -142,12 +142,12 @@ func TestKilledAtRandom(t *testing.T) {
 		t.Errorf("%d dirs are left, want the %d live ones: %v", len(entries), len(live), entries)
 	}
 	for _, d := range live {
-		for _, file := range []string{d.name, d.name + ".daemon.json", "daemon.pid"} {
-			if _, err := os.Stat(filepath.Join(d.path(), file)); err != nil {
+		for _, file := range []string{d.Name, d.Name + ".daemon.json", "daemon.pid"} {
+			if _, err := os.Stat(filepath.Join(d.Path(), file)); err != nil {
 				t.Errorf("a live daemon lost %s", file)
 			}
 		}
-		if e := d.entry(); e.Problem != daemondir.ProblemNone {
+		if e := entryOf(t, d); e.Problem != daemondir.ProblemNone {
 			t.Errorf("a live daemon's sidecar was damaged: %s", e.Problem)
 		}
 	}

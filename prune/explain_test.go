@@ -13,6 +13,7 @@ import (
 
 	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Whatever is known of a process, the first answer that settles something is what
@@ -72,13 +73,13 @@ func answers(x Explanation) map[Check]string {
 // comes to is what a sweep in a dry run comes to.
 func TestExplain(t *testing.T) {
 	b := newBench(t, Options{Protect: []string{"keep-*"}, DryRun: true})
-	live, _ := newLive(t, b.root, "live")
-	newDead(t, b.root, "due", 2*time.Hour)
-	newDead(t, b.root, "recent", time.Minute)
-	newDead(t, b.root, "keep-1", 2*time.Hour)
-	newDir(t, b.root, "no-pid", sidecarText(1, 1), "")
-	newDir(t, b.root, "no-timestamp", "{}", strconv.Itoa(deadPID))
-	newDir(t, b.root, "broken", "{", "")
+	live, _ := daemondirtest.MakeLive(t, b.root, "live")
+	daemondirtest.MakeDead(t, b.root, "due", 2*time.Hour)
+	daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
+	daemondirtest.MakeDead(t, b.root, "keep-1", 2*time.Hour)
+	daemondirtest.Make(t, b.root, "no-pid", sidecarText(1, 1), "")
+	daemondirtest.Make(t, b.root, "no-timestamp", "{}", strconv.Itoa(daemondirtest.DeadPID))
+	daemondirtest.Make(t, b.root, "broken", "{", "")
 	_, rows := b.sweep()
 
 	order := []Check{CheckSidecar, CheckPIDFile, CheckProcess, CheckZombie, CheckThread, CheckStart, CheckProgram,
@@ -126,12 +127,12 @@ func TestExplain(t *testing.T) {
 	if _, ok := b.Explain("nobody"); ok {
 		t.Error("a dir is explained that does not exist")
 	}
-	before := live.read(live.sidecar())
+	before := daemondirtest.ReadFile(t, live.Sidecar())
 	x, _ := b.Explain("live")
-	if live.read(live.sidecar()) != before {
+	if daemondirtest.ReadFile(t, live.Sidecar()) != before {
 		t.Error("explaining wrote")
 	}
-	if text, err := json.Marshal(x); err != nil || strings.Contains(string(text), "secret") {
+	if text, err := json.Marshal(x); err != nil || strings.Contains(string(text), daemondirtest.Secret) {
 		t.Errorf("%v, or it tells the sidecar's content: %s", err, text)
 	}
 }
@@ -139,19 +140,19 @@ func TestExplain(t *testing.T) {
 // What was moved, or is gone, since it was read is said as what it is.
 func TestExplainWhatHasChanged(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
-	if d.entry().Dir == (daemondir.FileID{}) {
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	if entryOf(t, d).Dir == (daemondir.FileID{}) {
 		t.Skip("directories have no identity on this system")
 	}
 	b.scan()
-	if err := os.Rename(d.path(), filepath.Join(t.TempDir(), "away")); err != nil {
+	if err := os.Rename(d.Path(), filepath.Join(t.TempDir(), "away")); err != nil {
 		t.Fatal(err)
 	}
 	x, _ := b.Explain("a")
 	if got := answers(x); got[CheckShape] != "keep:gone" || got[CheckLock] != "skipped" || x.Decision != Keep || x.Reason != Gone {
 		t.Errorf("a dir that is gone: %s because %s, %v", x.Decision, x.Reason, got)
 	}
-	newDead(t, b.root, "a", 2*time.Hour)
+	daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	x, _ = b.Explain("a")
 	if got := answers(x); got[CheckShape] != "keep:changed" || x.Reason != Changed {
 		t.Errorf("a dir that was replaced: %s because %s, %v", x.Decision, x.Reason, got)

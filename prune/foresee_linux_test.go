@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"runtimegc/prune/internal/fsys"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,10 +20,10 @@ import (
 // list and explain know what keeps a dir that is due, and who.
 func TestForeseeLockAndUser(t *testing.T) {
 	b := newBench(t, Options{})
-	locked := newDead(t, b.root, "locked", 2*time.Hour)
-	used := newDead(t, b.root, "used", 2*time.Hour)
-	newDead(t, b.root, "free", 2*time.Hour)
-	dir, err := os.Open(locked.path())
+	locked := daemondirtest.MakeDead(t, b.root, "locked", 2*time.Hour)
+	used := daemondirtest.MakeDead(t, b.root, "used", 2*time.Hour)
+	daemondirtest.MakeDead(t, b.root, "free", 2*time.Hour)
+	dir, err := os.Open(locked.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func TestForeseeLockAndUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sleep", "1000")
-	cmd.Dir = used.path()
+	cmd.Dir = used.Path()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +67,9 @@ func TestForeseeLockAndUser(t *testing.T) {
 // is about to remove them nor a manager that protects them.
 func TestForeseeingTakesNoLock(t *testing.T) {
 	b := newBench(t, Options{DryRun: true})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	b.scan()
-	dir, err := os.Open(d.path())
+	dir, err := os.Open(d.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func TestForeseeingTakesNoLock(t *testing.T) {
 	m := newTestRemover(t, b.root, true)
 	m.locks = nil // those of the goroutine above
 	for range 2000 {
-		if r := m.remove(d.entry()); r.kept != "" {
+		if r := m.remove(entryOf(t, d)); r.kept != "" {
 			t.Errorf("kept because %s (%v)", r.kept, r.err)
 			break
 		}
@@ -111,13 +112,13 @@ func TestForeseeingTakesNoLock(t *testing.T) {
 // Without the table it is not known, which is said and keeps nothing.
 func TestForeseeWithoutTable(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	m := newTestRemover(t, b.root, true)
 	m.locks, m.locksErr = nil, unix.EACCES
-	if r := m.remove(d.entry()); r.kept != "" {
+	if r := m.remove(entryOf(t, d)); r.kept != "" {
 		t.Errorf("kept because %s", r.kept)
 	}
-	for _, c := range m.explain(d.entry(), true) {
+	for _, c := range m.explain(entryOf(t, d), true) {
 		if want := c.Check == CheckLock; (c.Outcome == Undetermined) != want {
 			t.Errorf("%s is %s", c.Check, c.Outcome)
 		}

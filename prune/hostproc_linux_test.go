@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestProbeThread(t *testing.T) {
@@ -20,7 +22,7 @@ func TestProbeThread(t *testing.T) {
 			continue
 		}
 		now := time.Now().UnixMilli()
-		d := newDir(t, t.TempDir(), "thread", sidecarText(now, now), entry.Name())
+		d := daemondirtest.Make(t, t.TempDir(), "thread", sidecarText(now, now), entry.Name())
 		wantLiveness(t, d, Dead, PIDReused)
 		return
 	}
@@ -31,10 +33,10 @@ func TestProbeThread(t *testing.T) {
 // does: a collector in a container, with the host's daemons.
 func TestProbeUnderHostProc(t *testing.T) {
 	proc := t.TempDir()
-	if err := os.Mkdir(filepath.Join(proc, strconv.Itoa(deadPID)), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(proc, strconv.Itoa(daemondirtest.DeadPID)), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := newDir(t, t.TempDir(), "hosted", sidecarText(1, 1), strconv.Itoa(deadPID))
+	d := daemondirtest.Make(t, t.TempDir(), "hosted", sidecarText(1, 1), strconv.Itoa(daemondirtest.DeadPID))
 	wantLiveness(t, d, Dead, Exited)
 	t.Setenv("HOST_PROC", proc)
 	wantLiveness(t, d, Unknown, UnknownLiveness)

@@ -16,30 +16,30 @@ import (
 var testProber = prober{now: time.Now, clock: proc.NewClock()}
 
 // probeDir probes a dir as the collector does.
-func probeDir(d daemonDir) Liveness {
-	e := d.entry()
-	h := testProber.probe(e, e.PID, d.path())
+func probeDir(t *testing.T, d daemondirtest.Dir) Liveness {
+	e := entryOf(t, d)
+	h := testProber.probe(e, e.PID, d.Path())
 	defer h.close()
 	return h.Liveness
 }
 
-func wantLiveness(t *testing.T, d daemonDir, state State, reason Reason) {
+func wantLiveness(t *testing.T, d daemondirtest.Dir, state State, reason Reason) {
 	t.Helper()
-	if l := probeDir(d); l.State != state || l.Reason != reason {
+	if l := probeDir(t, d); l.State != state || l.Reason != reason {
 		t.Errorf("got %s because %s (%v), want %s because %s", l.State, l.Reason, l.Err, state, reason)
 	}
 }
 
 func TestProbeLiveDaemon(t *testing.T) {
-	d, cmd := newLive(t, t.TempDir(), "live")
+	d, cmd := daemondirtest.MakeLive(t, t.TempDir(), "live")
 	wantLiveness(t, d, Alive, Running)
 
 	// A clock step or a spawner that was stopped: the trampoline in the dir is proof.
-	d.write(d.sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
+	daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
 	wantLiveness(t, d, Alive, Running)
 
 	// The next spawn unlinks the trampoline before it makes the new one.
-	if err := os.Remove(filepath.Join(d.path(), d.name)); err != nil {
+	if err := os.Remove(filepath.Join(d.Path(), d.Name)); err != nil {
 		t.Fatal(err)
 	}
 	wantLiveness(t, d, Alive, Running)
@@ -48,17 +48,17 @@ func TestProbeLiveDaemon(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	daemondirtest.Eventually(t, "the killed daemon is a zombie", func() bool { return probeDir(d).Reason == Zombie })
+	daemondirtest.Eventually(t, "the killed daemon is a zombie", func() bool { return probeDir(t, d).Reason == Zombie })
 	_ = cmd.Wait()
 	wantLiveness(t, d, Dead, Exited)
 }
 
 func TestProbePIDReused(t *testing.T) {
 	// This test process is nobody's trampoline.
-	d := newDir(t, t.TempDir(), "reused", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
+	d := daemondirtest.Make(t, t.TempDir(), "reused", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
 	wantLiveness(t, d, Dead, PIDReused)
 	// Without spawned_at there is nothing to tell it by, and the original's answer stands.
-	d.write(d.sidecar(), "{}")
+	daemondirtest.WriteFile(t, d.Sidecar(), "{}")
 	wantLiveness(t, d, Alive, Running)
 }
 
@@ -66,10 +66,10 @@ func TestProbePIDReused(t *testing.T) {
 func TestProbeAfterClockStep(t *testing.T) {
 	var ahead time.Duration
 	p := prober{now: time.Now, clock: proc.NewClockOf(func() (time.Duration, bool) { return ahead, true })}
-	d := newDir(t, t.TempDir(), "stepped", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
-	e := d.entry()
+	d := daemondirtest.Make(t, t.TempDir(), "stepped", sidecarText(1_000_000_000_000, 1_000_000_000_000), strconv.Itoa(os.Getpid()))
+	e := entryOf(t, d)
 	ask := func() State {
-		h := p.probe(e, e.PID, d.path())
+		h := p.probe(e, e.PID, d.Path())
 		defer h.close()
 		return h.State
 	}
@@ -93,7 +93,7 @@ func TestProbeOddPIDs(t *testing.T) {
 		"2147483648":          Exited,
 		strconv.Itoa(1 << 30): Exited,
 	} {
-		d := newDir(t, t.TempDir(), "odd", sidecarText(1, 1), pid)
+		d := daemondirtest.Make(t, t.TempDir(), "odd", sidecarText(1, 1), pid)
 		wantLiveness(t, d, Dead, reason)
 	}
 }
@@ -103,7 +103,7 @@ func TestProbesLeakNothing(t *testing.T) {
 	if portable {
 		t.Skip("gopsutil leaves pidfds to the garbage collector, on Linux only")
 	}
-	d, _ := newLive(t, t.TempDir(), "live")
+	d, _ := daemondirtest.MakeLive(t, t.TempDir(), "live")
 	count := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -115,10 +115,10 @@ func TestProbesLeakNothing(t *testing.T) {
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		probes = 100_000
 	}
-	probeDir(d)
+	probeDir(t, d)
 	before := count()
 	for range probes {
-		probeDir(d)
+		probeDir(t, d)
 	}
 	after := count()
 	t.Logf("%d descriptors before, %d after %d probes", before, after, probes)
@@ -132,8 +132,8 @@ func TestProbeOfAnotherUser(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read everything")
 	}
-	d := newDir(t, t.TempDir(), "other", sidecarText(1, 1), "1")
-	if l := probeDir(d); l.State != Unknown {
+	d := daemondirtest.Make(t, t.TempDir(), "other", sidecarText(1, 1), "1")
+	if l := probeDir(t, d); l.State != Unknown {
 		t.Errorf("pid 1 with a start that does not match: got %+v, want unknown", l)
 	}
 }
@@ -150,6 +150,6 @@ func TestProbeKernelThread(t *testing.T) {
 	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrNotExist) {
 		t.Skipf("kernel threads cannot be looked into: %v", err)
 	}
-	d := newDir(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(kthreadd))
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(kthreadd))
 	wantLiveness(t, d, Dead, PIDReused)
 }

@@ -3,141 +3,60 @@ package prune
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
-// trampolineVar makes the test binary be a daemon: it waits to be killed.
-const trampolineVar = "RUNTIMEGC_TEST_TRAMPOLINE"
+func TestMain(m *testing.M) { daemondirtest.Main(m) }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(trampolineVar) != "" {
-		time.Sleep(time.Hour)
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-// deadPID is above every Linux system's largest pid (2^22, proc_sys_kernel(5)).
-const deadPID = daemondirtest.DeadPID
-
-// daemonDir is a daemon dir on disk, made by hand.
-type daemonDir struct {
-	t    *testing.T
-	root string
-	name string
-}
-
-func (d daemonDir) path() string    { return filepath.Join(d.root, d.name) }
-func (d daemonDir) sidecar() string { return filepath.Join(d.path(), d.name+".daemon.json") }
-func (d daemonDir) pidFile() string { return filepath.Join(d.path(), daemondir.PIDFileName) }
-
-// newDir makes a daemon dir with that sidecar and, unless it is empty, pid file.
-func newDir(t *testing.T, root, name, sidecar, pid string) daemonDir {
-	t.Helper()
-	d := daemonDir{t, root, name}
-	if err := os.MkdirAll(d.path(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	d.write(d.sidecar(), sidecar)
-	if pid != "" {
-		d.write(d.pidFile(), pid)
-	}
-	return d
-}
-
-// newDead makes the dir of a daemon that died age ago.
-func newDead(t *testing.T, root, name string, age time.Duration) daemonDir {
-	t.Helper()
-	seen := time.Now().Add(-age).UnixMilli()
-	return newDir(t, root, name, sidecarText(seen, seen), strconv.Itoa(deadPID))
-}
-
-// newLive makes the dir of a daemon that runs, the trampoline lying inside.
-func newLive(t *testing.T, root, name string) (daemonDir, *exec.Cmd) {
-	t.Helper()
-	now := time.Now().UnixMilli()
-	d := newDir(t, root, name, sidecarText(now, now), "")
-	exe := filepath.Join(d.path(), name)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Link(self, exe); err != nil {
-		// Another file system, or fs.protected_hardlinks: the spawner copies, too.
-		data, err := os.ReadFile(self)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(exe, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), trampolineVar+"=1")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	d.write(d.pidFile(), strconv.Itoa(cmd.Process.Pid))
-	return d, cmd
-}
-
+// sidecarText is the text of a sidecar with these times, in ms since the epoch.
 func sidecarText(spawnedAt, lastSeen int64) string {
-	return fmt.Sprintf(`{
-  "command": "/usr/bin/true",
-  "env": {"TOKEN": "secret"},
-  "spawned_at_unix_ms": %d,
-  "last_seen_unix_ms": %d
-}`, spawnedAt, lastSeen)
+	return string(daemondirtest.Sidecar(time.UnixMilli(spawnedAt), time.UnixMilli(lastSeen)))
 }
 
-func (d daemonDir) write(path, text string) {
-	d.t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-func (d daemonDir) read(path string) string {
-	d.t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return string(text)
-}
-
-func (d daemonDir) exists() bool {
-	_, err := os.Lstat(d.path())
-	return err == nil
-}
-
-func (d daemonDir) entry() daemondir.Entry {
-	d.t.Helper()
-	e, err := daemondir.Read(d.root, d.name)
+// entryOf reads a daemon dir.
+func entryOf(t *testing.T, d daemondirtest.Dir) (e daemondir.Entry) {
+	t.Helper()
 	// A child that this test forks has our leased files for a moment, until its exec.
-	for deadline := time.Now().Add(20 * time.Second); errors.Is(err, daemondir.ErrBusy) && time.Now().Before(deadline); {
-		e, err = daemondir.Read(d.root, d.name)
-	}
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	daemondirtest.Eventually(t, "the sidecar is nobody's", func() bool {
+		var err error
+		if e, err = daemondir.Read(d.Root, d.Name); err != nil && !errors.Is(err, daemondir.ErrBusy) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return e
+}
+
+// openSidecar opens a dir's sidecar as a refresh does.
+func openSidecar(t *testing.T, d daemondirtest.Dir, mode daemondir.Mode) *daemondir.File {
+	t.Helper()
+	dir, err := daemondir.Open(d.Root, d.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	f, err := dir.OpenSidecar(mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// hasLeases says whether a lease can be had on a dir's sidecar.
+func hasLeases(t *testing.T, d daemondirtest.Dir) bool {
+	t.Helper()
+	f := openSidecar(t, d, daemondir.ReadWrite)
+	defer f.Close()
+	return !errors.Is(fsys.TakeLease(f), fsys.ErrNoLeases)
 }
 
 // refresh refreshes one sidecar as a sweep does.

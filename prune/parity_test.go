@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // TestParity goes through the original collector's behaviour case by case: its own unit
@@ -23,7 +25,7 @@ func TestParity(t *testing.T) {
 		remove  = Remove
 	)
 	now := time.UnixMilli(20_000)
-	dead := strconv.Itoa(deadPID)
+	dead := strconv.Itoa(daemondirtest.DeadPID)
 	self := strconv.Itoa(os.Getpid()) // alive, and not a trampoline
 	stale := `{"command": "python", "spawned_at_unix_ms": 1000, "last_seen_unix_ms": 2000}`
 	lastSeen := func(value string) string { return `{"last_seen_unix_ms": ` + value + `}` }
@@ -126,20 +128,20 @@ func TestParity(t *testing.T) {
 			}
 			b := newBench(t, Options{StaleAfter: 5 * time.Second})
 			b.now = func() time.Time { return now }
-			d := newDir(t, b.root, "daemon", row.sidecar, row.pid)
+			d := daemondirtest.Make(t, b.root, "daemon", row.sidecar, row.pid)
 			before := row.sidecar
 			stats, rows := b.sweep()
 			if got := rows["daemon"].Decision; got != want {
 				t.Fatalf("decided to %s because %s, want %s (the original: %s) %s",
 					got, rows["daemon"].Reason, want, row.original, row.why)
 			}
-			if want == remove && d.exists() || want != remove && !d.exists() {
-				t.Errorf("decided to %s, and the dir exists: %v", want, d.exists())
+			if want == remove && d.Exists() || want != remove && !d.Exists() {
+				t.Errorf("decided to %s, and the dir exists: %v", want, d.Exists())
 			}
-			if want == refresh && !strings.Contains(d.read(d.sidecar()), "20000") {
-				t.Errorf("not refreshed: %s", d.read(d.sidecar()))
+			if want == refresh && !strings.Contains(daemondirtest.ReadFile(t, d.Sidecar()), "20000") {
+				t.Errorf("not refreshed: %s", daemondirtest.ReadFile(t, d.Sidecar()))
 			}
-			if want == keep && d.read(d.sidecar()) != before {
+			if want == keep && daemondirtest.ReadFile(t, d.Sidecar()) != before {
 				t.Error("kept, but written to")
 			}
 			if stats.Checked != 1 {
@@ -155,21 +157,21 @@ func TestParity(t *testing.T) {
 func TestNoParity(t *testing.T) {
 	b := newBench(t, Options{StaleAfter: 5 * time.Second})
 	// The original follows a symlink in the root and removes what it leads to.
-	elsewhere := newDead(t, t.TempDir(), "link", time.Hour)
-	if err := os.Symlink(elsewhere.path(), b.root+"/link"); err != nil {
+	elsewhere := daemondirtest.MakeDead(t, t.TempDir(), "link", time.Hour)
+	if err := os.Symlink(elsewhere.Path(), b.root+"/link"); err != nil {
 		t.Skipf("no symlinks: %v", err)
 	}
 	// It reads a sidecar, and rewrites it, through a symlink.
-	d := newDir(t, b.root, "indirect", "", strconv.Itoa(os.Getpid()))
-	target := newDir(t, t.TempDir(), "target", `{"last_seen_unix_ms": 1}`, "")
-	if err := os.Remove(d.sidecar()); err != nil {
+	d := daemondirtest.Make(t, b.root, "indirect", "", strconv.Itoa(os.Getpid()))
+	target := daemondirtest.Make(t, t.TempDir(), "target", `{"last_seen_unix_ms": 1}`, "")
+	if err := os.Remove(d.Sidecar()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(target.sidecar(), d.sidecar()); err != nil {
+	if err := os.Symlink(target.Sidecar(), d.Sidecar()); err != nil {
 		t.Fatal(err)
 	}
 	stats, rows := b.sweep()
-	if !elsewhere.exists() || target.read(target.sidecar()) != `{"last_seen_unix_ms": 1}` {
+	if !elsewhere.Exists() || daemondirtest.ReadFile(t, target.Sidecar()) != `{"last_seen_unix_ms": 1}` {
 		t.Error("a symlink was followed")
 	}
 	if stats.Checked != 1 || rows["indirect"].Reason != "sidecar_not_regular" {

@@ -46,51 +46,51 @@ func TestProtectPatterns(t *testing.T) {
 // while its daemon lives.
 func TestProtectedDirs(t *testing.T) {
 	b := newBench(t, Options{Protect: []string{"keep-*", "other"}})
-	due := newDead(t, b.root, "keep-due", 2*time.Hour)
-	recent := newDead(t, b.root, "keep-recent", time.Minute)
-	gone := newDead(t, b.root, "goes", 2*time.Hour)
-	live, _ := newLive(t, b.root, "keep-live")
-	seen := live.entry().LastSeen
+	due := daemondirtest.MakeDead(t, b.root, "keep-due", 2*time.Hour)
+	recent := daemondirtest.MakeDead(t, b.root, "keep-recent", time.Minute)
+	gone := daemondirtest.MakeDead(t, b.root, "goes", 2*time.Hour)
+	live, _ := daemondirtest.MakeLive(t, b.root, "keep-live")
+	seen := entryOf(t, live).LastSeen
 	daemondirtest.Eventually(t, "a millisecond has passed", func() bool { return uint64(time.Now().UnixMilli()) > seen.MS })
 
 	b.scan()
 	for _, row := range b.Plan(t.Context()).Rows {
-		if kept := row.Name != gone.name; (row.Decision == Remove) == kept {
+		if kept := row.Name != gone.Name; (row.Decision == Remove) == kept {
 			t.Errorf("list says %s for %s because %s", row.Decision, row.Name, row.Reason)
 		}
 	}
 	stats, rows := b.sweep()
-	if !due.exists() || !recent.exists() || gone.exists() || stats.Removed != 1 {
-		t.Fatalf("protected ones there: %v, %v; the other: %v; %+v", due.exists(), recent.exists(), gone.exists(), stats)
+	if !due.Exists() || !recent.Exists() || gone.Exists() || stats.Removed != 1 {
+		t.Fatalf("protected ones there: %v, %v; the other: %v; %+v", due.Exists(), recent.Exists(), gone.Exists(), stats)
 	}
-	for _, d := range []daemonDir{due, recent} {
-		if row := rows[d.name]; row.State != Dead || row.Decision != Keep || row.Reason != Protected {
-			t.Errorf("%s is %s, to %s because %s", d.name, row.State, row.Decision, row.Reason)
+	for _, d := range []daemondirtest.Dir{due, recent} {
+		if row := rows[d.Name]; row.State != Dead || row.Decision != Keep || row.Reason != Protected {
+			t.Errorf("%s is %s, to %s because %s", d.Name, row.State, row.Decision, row.Reason)
 		}
 	}
-	if row := rows[live.name]; row.Decision != Refresh || live.entry().LastSeen.MS <= seen.MS {
-		t.Errorf("the live one: %s because %s, last seen %v, before %v", row.Decision, row.Reason, live.entry().LastSeen, seen)
+	if row := rows[live.Name]; row.Decision != Refresh || entryOf(t, live).LastSeen.MS <= seen.MS {
+		t.Errorf("the live one: %s because %s, last seen %v, before %v", row.Decision, row.Reason, entryOf(t, live).LastSeen, seen)
 	}
 	b.sweep()
 	kept := b.log.Events("daemon.kept")
-	if len(kept) != 1 || kept[0]["daemon"] != due.name || kept[0]["reason"] != "protected" {
-		t.Errorf("logged %v, want that %s is kept, once", kept, due.name)
+	if len(kept) != 1 || kept[0]["daemon"] != due.Name || kept[0]["reason"] != "protected" {
+		t.Errorf("logged %v, want that %s is kept, once", kept, due.Name)
 	}
 }
 
 // What a removal had moved away before its name was protected is put back.
 func TestProtectedLeftover(t *testing.T) {
 	b := newBench(t, Options{Protect: []string{"keep"}})
-	d := newDead(t, b.root, "keep", 2*time.Hour)
-	if err := os.Rename(d.path(), d.path()+"-x"); err != nil {
+	d := daemondirtest.MakeDead(t, b.root, "keep", 2*time.Hour)
+	if err := os.Rename(d.Path(), d.Path()+"-x"); err != nil {
 		t.Fatal(err)
 	}
-	hidden := daemonDir{t, b.root, daemondir.QuarantinePrefix + d.name}
-	if err := os.Rename(d.path()+"-x", hidden.path()); err != nil {
+	hidden := daemondirtest.Dir{Root: b.root, Name: daemondir.QuarantinePrefix + d.Name}
+	if err := os.Rename(d.Path()+"-x", hidden.Path()); err != nil {
 		t.Fatal(err)
 	}
 	b.sweep()
-	if !d.exists() || hidden.exists() {
-		t.Errorf("put back: %v, still hidden: %v", d.exists(), hidden.exists())
+	if !d.Exists() || hidden.Exists() {
+		t.Errorf("put back: %v, still hidden: %v", d.Exists(), hidden.Exists())
 	}
 }

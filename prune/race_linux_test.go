@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Respawns that race removals: whatever the moment, a spawn that succeeded has its whole
@@ -26,8 +28,7 @@ func TestRespawnRacesRemoval(t *testing.T) {
 	}
 	root := t.TempDir()
 	shared := filepath.Join(root, "shared")
-	daemonDir{t: t}.write(shared, daemonDir{t: t}.read(sleep))
-	if err := os.Chmod(shared, 0o755); err != nil {
+	if err := daemondirtest.CopyProgram(shared, sleep); err != nil {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -36,9 +37,9 @@ func TestRespawnRacesRemoval(t *testing.T) {
 	spread := 300 * time.Microsecond
 	for round := range rounds {
 		name := "d" + strconv.Itoa(round)
-		d := newDead(t, root, name, 2*time.Hour)
-		d.write(filepath.Join(d.path(), name), "old trampoline")
-		e := d.entry()
+		d := daemondirtest.MakeDead(t, root, name, 2*time.Hour)
+		daemondirtest.WriteFile(t, filepath.Join(d.Path(), name), "old trampoline")
+		e := entryOf(t, d)
 		m, err := testCollector(t, root).newRemover(time.Hour, false) // reads the process table, before
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +48,7 @@ func TestRespawnRacesRemoval(t *testing.T) {
 		go func() { gone <- m.remove(e) }()
 		for wait, began := time.Duration(rng.Int64N(int64(spread))), time.Now(); time.Since(began) < wait; {
 		}
-		cmd, err := d.respawn(shared)
+		cmd, err := respawn(d, shared)
 		r := <-gone
 		m.close()
 		if r.kept == "" {
@@ -64,7 +65,7 @@ func TestRespawnRacesRemoval(t *testing.T) {
 			refused++
 		case err != nil:
 			t.Fatal(err)
-		case !d.complete(cmd):
+		case !complete(t, d, cmd):
 			harmed++
 			t.Errorf("round %d: a live daemon's dir was harmed; the removal: %+v", round, r)
 		}
@@ -72,7 +73,7 @@ func TestRespawnRacesRemoval(t *testing.T) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}
-		_ = os.RemoveAll(d.path())
+		_ = os.RemoveAll(d.Path())
 	}
 	t.Logf("%d respawns against removals: %d removals came first, %d were called off; %d live dirs harmed, %d spawners refused",
 		rounds, removed, kept, harmed, refused)
@@ -83,15 +84,15 @@ func TestRespawnRacesRemoval(t *testing.T) {
 
 // respawn plays the spawner's protocol in its order. Its error is the first step's that
 // fails.
-func (d daemonDir) respawn(trampoline string) (*exec.Cmd, error) {
-	if err := os.MkdirAll(d.path(), 0o755); err != nil {
+func respawn(d daemondirtest.Dir, trampoline string) (*exec.Cmd, error) {
+	if err := d.Mkdir(); err != nil {
 		return nil, err
 	}
-	now := time.Now().UnixMilli()
-	if err := os.WriteFile(d.sidecar(), []byte(sidecarText(now, now)), 0o644); err != nil {
+	now := time.Now()
+	if err := d.WriteSidecar(daemondirtest.Sidecar(now, now)); err != nil {
 		return nil, err
 	}
-	exe := filepath.Join(d.path(), d.name)
+	exe := filepath.Join(d.Path(), d.Name)
 	_ = os.Remove(exe)
 	if err := os.Link(trampoline, exe); err != nil {
 		return nil, err
@@ -100,14 +101,14 @@ func (d daemonDir) respawn(trampoline string) (*exec.Cmd, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return cmd, os.WriteFile(d.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
+	return cmd, d.WritePID(strconv.Itoa(cmd.Process.Pid))
 }
 
 // complete says whether a dir holds all that its spawner put there.
-func (d daemonDir) complete(cmd *exec.Cmd) bool {
-	pid, err1 := os.ReadFile(d.pidFile())
-	_, err2 := os.Stat(filepath.Join(d.path(), d.name))
-	e := d.entry()
+func complete(t *testing.T, d daemondirtest.Dir, cmd *exec.Cmd) bool {
+	pid, err1 := os.ReadFile(d.PIDFile())
+	_, err2 := os.Stat(filepath.Join(d.Path(), d.Name))
+	e := entryOf(t, d)
 	return err1 == nil && err2 == nil && string(pid) == strconv.Itoa(cmd.Process.Pid) &&
 		e.SpawnedAt.Known && e.SpawnedAt.MS > uint64(time.Now().Add(-time.Hour).UnixMilli())
 }

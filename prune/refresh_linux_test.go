@@ -18,52 +18,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openSidecar opens a dir's sidecar as a refresh does.
-func openSidecar(t *testing.T, d daemonDir, mode daemondir.Mode) *daemondir.File {
+func needLeases(t *testing.T, d daemondirtest.Dir) {
 	t.Helper()
-	dir, err := daemondir.Open(d.root, d.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	f, err := dir.OpenSidecar(mode)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-func needLeases(t *testing.T, d daemonDir) {
-	t.Helper()
-	f := openSidecar(t, d, daemondir.ReadWrite)
-	defer f.Close()
-	if err := fsys.TakeLease(f); errors.Is(err, fsys.ErrNoLeases) {
+	if !hasLeases(t, d) {
 		t.Skip("no leases on this file system")
 	}
 }
 
 func TestRefreshKeepsInodeAndOwner(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
-	before := d.entry()
-	if _, err := refresh(d.root, before, 1_800_000_000_000); err != nil {
+	before := entryOf(t, d)
+	if _, err := refresh(d.Root, before, 1_800_000_000_000); err != nil {
 		t.Fatal(err)
 	}
-	if after := d.entry(); after.Sidecar.Ino != before.Sidecar.Ino {
+	if after := entryOf(t, d); after.Sidecar.Ino != before.Sidecar.Ino {
 		t.Errorf("inode was %d, is %d", before.Sidecar.Ino, after.Sidecar.Ino)
 	}
 }
 
 // A sidecar that somebody has open is left to the next sweep.
 func TestRefreshLeavesAnOpenSidecar(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
-	f, err := os.OpenFile(d.sidecar(), os.O_WRONLY, 0)
+	f, err := os.OpenFile(d.Sidecar(), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if wrote, err := refresh(d.root, d.entry(), 3); wrote || !errors.Is(err, errNotNow) {
+	if wrote, err := refresh(d.Root, entryOf(t, d), 3); wrote || !errors.Is(err, errNotNow) {
 		t.Errorf("wrote %v, error %v", wrote, err)
 	}
 }
@@ -71,34 +54,34 @@ func TestRefreshLeavesAnOpenSidecar(t *testing.T) {
 // Who was stopped under the lease for so long that the kernel may have let a spawner in
 // does not write.
 func TestRefreshAfterALongStop(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
-	r, err := newRefresher(d.root)
+	r, err := newRefresher(d.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.close()
 	at := time.Now()
 	r.now = func() time.Time { at = at.Add(time.Second); return at }
-	if _, err := r.refresh(d.entry(), 3); !errors.Is(err, errNotNow) {
+	if _, err := r.refresh(entryOf(t, d), 3); !errors.Is(err, errNotNow) {
 		t.Errorf("error %v", err)
 	}
-	if got := d.read(d.sidecar()); got != sidecarText(1, 2) {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != sidecarText(1, 2) {
 		t.Errorf("it wrote %q", got)
 	}
 }
 
 // What a refresh says the sidecar is now is what it is now.
 func TestRefreshSaysWhatItLeft(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	for _, ms := range []uint64{3, 1_800_000_000_000} {
-		r, err := newRefresher(d.root)
+		r, err := newRefresher(d.Root)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.close()
-		said, err := r.refresh(d.entry(), ms)
-		if now := d.entry(); err != nil || said != now || now.LastSeen != daemondir.At(ms) {
+		said, err := r.refresh(entryOf(t, d), ms)
+		if now := entryOf(t, d); err != nil || said != now || now.LastSeen != daemondir.At(ms) {
 			t.Errorf("said %+v, %v; it is %+v", said, err, now)
 		}
 	}
@@ -112,18 +95,18 @@ func TestRefreshOfAnotherKindOfFile(t *testing.T) {
 		"dir":     func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		t.Run(kind, func(t *testing.T) {
-			d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
-			e := d.entry()
-			if err := os.Rename(d.sidecar(), d.sidecar()+"-target"); err != nil {
+			d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+			e := entryOf(t, d)
+			if err := os.Rename(d.Sidecar(), d.Sidecar()+"-target"); err != nil {
 				t.Fatal(err)
 			}
-			if err := put(d.sidecar()); err != nil {
+			if err := put(d.Sidecar()); err != nil {
 				t.Fatal(err)
 			}
-			if wrote, err := refresh(d.root, e, 3); wrote || err == nil {
+			if wrote, err := refresh(d.Root, e, 3); wrote || err == nil {
 				t.Errorf("wrote %v, error %v", wrote, err)
 			}
-			if got := d.read(d.sidecar() + "-target"); got != sidecarText(1, 2) {
+			if got := daemondirtest.ReadFile(t, d.Sidecar()+"-target"); got != sidecarText(1, 2) {
 				t.Errorf("it wrote %q", got)
 			}
 		})
@@ -132,7 +115,7 @@ func TestRefreshOfAnotherKindOfFile(t *testing.T) {
 
 // A lease can be had on a file that was opened for reading only, and shows who waits.
 func TestLeaseShowsAWaitingSpawner(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	needLeases(t, d)
 	f := openSidecar(t, d, daemondir.ReadOnly)
 	if err := fsys.TakeLease(f); err != nil {
@@ -143,7 +126,7 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	}
 	opened := make(chan error, 1)
 	go func() {
-		g, err := os.OpenFile(d.sidecar(), os.O_WRONLY|os.O_TRUNC, 0)
+		g, err := os.OpenFile(d.Sidecar(), os.O_WRONLY|os.O_TRUNC, 0)
 		if err == nil {
 			err = errors.Join(func() error { _, err := g.WriteString(sidecarText(8, 9)); return err }(), g.Close())
 		}
@@ -151,7 +134,7 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	}()
 	daemondirtest.Eventually(t, "the waiting open breaks the lease", func() bool { return !fsys.LeaseHeld(f) })
 	// And a reader of ours is not held up by it.
-	if _, err := daemondir.Read(d.root, d.name); !errors.Is(err, daemondir.ErrBusy) {
+	if _, err := daemondir.Read(d.Root, d.Name); !errors.Is(err, daemondir.ErrBusy) {
 		t.Errorf("reading under a lease: %v, want busy", err)
 	}
 	select {
@@ -163,7 +146,7 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 	if err := <-opened; err != nil {
 		t.Error(err)
 	}
-	if got := d.read(d.sidecar()); got != sidecarText(8, 9) {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != sidecarText(8, 9) {
 		t.Errorf("the spawner's update is lost: %q", got)
 	}
 }
@@ -175,15 +158,15 @@ func TestRefreshLosesNoUpdate(t *testing.T) {
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		updates = 1_000_000
 	}
-	d := newDir(t, t.TempDir(), "a", sidecarText(0, 0), "")
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(0, 0), "")
 	needLeases(t, d)
 	var stop atomic.Bool
 	refreshed := make(chan int)
 	go func() {
 		n := 0
 		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
-			if e, err := daemondir.Read(d.root, d.name); err == nil {
-				if wrote, _ := refresh(d.root, e, ms); wrote {
+			if e, err := daemondir.Read(d.Root, d.Name); err == nil {
+				if wrote, _ := refresh(d.Root, e, ms); wrote {
 					n++
 				}
 			}
@@ -195,13 +178,13 @@ func TestRefreshLosesNoUpdate(t *testing.T) {
 	for i := range updates {
 		// The length changes, so that a write at an old offset would show.
 		text := fmt.Sprintf(`{"generation": %d, "pad": %q, "last_seen_unix_ms": 5}`, i, strings.Repeat("x", i%40))
-		if err := os.WriteFile(d.sidecar(), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(d.Sidecar(), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		var said struct {
 			Generation int `json:"generation"`
 		}
-		got, err := os.ReadFile(d.sidecar())
+		got, err := os.ReadFile(d.Sidecar())
 		if err != nil || json.Unmarshal(got, &said) != nil || said.Generation != i {
 			lost++
 			t.Logf("generation %d reads back as %q", i, got)
@@ -223,8 +206,8 @@ func TestReplaceWindow(t *testing.T) {
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		updates = 30_000
 	}
-	d := newDir(t, t.TempDir(), "a", sidecarText(0, 0), "")
-	id := d.entry().Dir
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(0, 0), "")
+	id := entryOf(t, d).Dir
 	rng := rand.New(rand.NewPCG(1, 2))
 	var stop atomic.Bool
 	replaced := make(chan int)
@@ -234,7 +217,7 @@ func TestReplaceWindow(t *testing.T) {
 			f := openSidecar(t, d, daemondir.ReadWrite)
 			if text, said, problem := f.Text(); problem == daemondir.ProblemNone {
 				tail, offset := said.WithLastSeen(text, ms)
-				if fsys.Replace(d.sidecar(), id, f, text, tail, offset) == nil {
+				if fsys.Replace(d.Sidecar(), id, f, text, tail, offset) == nil {
 					n++
 				}
 			}
@@ -244,10 +227,10 @@ func TestReplaceWindow(t *testing.T) {
 	}()
 	lost := 0
 	for i := range updates {
-		if err := os.WriteFile(d.sidecar(), fmt.Appendf(nil, `{"generation": %d, "last_seen_unix_ms": 5}`, i), 0o644); err != nil {
+		if err := os.WriteFile(d.Sidecar(), fmt.Appendf(nil, `{"generation": %d, "last_seen_unix_ms": 5}`, i), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := os.ReadFile(d.sidecar())
+		got, err := os.ReadFile(d.Sidecar())
 		var said struct {
 			Generation int `json:"generation"`
 		}
@@ -276,8 +259,8 @@ func TestRefreshOnAFullDisk(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
 	// One byte short of a page: a longer number needs another page, which is not there.
 	text := `{"last_seen_unix_ms": 5, "pad": "` + strings.Repeat("x", 4095-36) + `"}`
-	d := newDir(t, root, "a", text+strings.Repeat(" ", 4095-len(text)), "")
-	text = d.read(d.sidecar())
+	d := daemondirtest.Make(t, root, "a", text+strings.Repeat(" ", 4095-len(text)), "")
+	text = daemondirtest.ReadFile(t, d.Sidecar())
 	fill, err := os.Create(root + "/fill")
 	if err != nil {
 		t.Fatal(err)
@@ -286,17 +269,17 @@ func TestRefreshOnAFullDisk(t *testing.T) {
 		_, err = fill.Write(make([]byte, 4096))
 	}
 	fill.Close()
-	wrote, err := refresh(root, d.entry(), 1_800_000_000_000)
+	wrote, err := refresh(root, entryOf(t, d), 1_800_000_000_000)
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("wrote %v, error %v; want a full disk", wrote, err)
 	}
-	if got := d.read(d.sidecar()); got != text {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != text {
 		t.Errorf("the sidecar was damaged: %d bytes, were %d", len(got), len(text))
 	}
 	// The number in place of one as long needs no room.
-	d.write(root+"/fill", "")
-	d.write(d.sidecar(), sidecarText(1_700_000_000_000, 1_700_000_000_000))
-	if wrote, err := refresh(root, d.entry(), 1_800_000_000_000); err != nil || !wrote {
+	daemondirtest.WriteFile(t, root+"/fill", "")
+	daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1_700_000_000_000, 1_700_000_000_000))
+	if wrote, err := refresh(root, entryOf(t, d), 1_800_000_000_000); err != nil || !wrote {
 		t.Errorf("wrote %v, error %v", wrote, err)
 	}
 }
@@ -307,19 +290,19 @@ func TestReplaceKeepsTheOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving files away takes root")
 	}
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
-	if err := os.Chown(d.sidecar(), 65534, 65533); err != nil {
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	if err := os.Chown(d.Sidecar(), 65534, 65533); err != nil {
 		t.Fatal(err)
 	}
 	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
-	if err := fsys.Replace(d.sidecar(), d.entry().Dir, f, text, tail, offset); err != nil {
+	if err := fsys.Replace(d.Sidecar(), entryOf(t, d).Dir, f, text, tail, offset); err != nil {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(d.sidecar(), &st); err != nil || st.Uid != 65534 || st.Gid != 65533 {
+	if err := unix.Stat(d.Sidecar(), &st); err != nil || st.Uid != 65534 || st.Gid != 65533 {
 		t.Errorf("owner is %d:%d, %v", st.Uid, st.Gid, err)
 	}
 }

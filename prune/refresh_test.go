@@ -10,6 +10,7 @@ import (
 
 	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A refresh changes the one number, or adds it, and nothing else of the file.
@@ -37,27 +38,27 @@ func TestRefreshChangesOneNumber(t *testing.T) {
 			`{"last_seen_unix_ms": 1, "last_seen_unix_ms": 1800000000123}`},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			d := newDir(t, t.TempDir(), "a", row.before, "")
-			if err := os.Chmod(d.sidecar(), 0o640); err != nil {
+			d := daemondirtest.Make(t, t.TempDir(), "a", row.before, "")
+			if err := os.Chmod(d.Sidecar(), 0o640); err != nil {
 				t.Fatal(err)
 			}
-			before, _ := os.Stat(d.sidecar())
-			wrote, err := refresh(d.root, d.entry(), ms)
+			before, _ := os.Stat(d.Sidecar())
+			wrote, err := refresh(d.Root, entryOf(t, d), ms)
 			if err != nil || !wrote {
 				t.Fatalf("wrote %v, %v", wrote, err)
 			}
-			got := d.read(d.sidecar())
+			got := daemondirtest.ReadFile(t, d.Sidecar())
 			if strings.TrimRight(got, " ") != strings.TrimRight(row.after, " ") {
 				t.Errorf("got  %q\nwant %q", got, row.after)
 			}
 			if len(got) < len(row.before) || !json.Valid([]byte(got)) {
 				t.Errorf("shorter than before, or no JSON: %q", got)
 			}
-			after, _ := os.Stat(d.sidecar())
+			after, _ := os.Stat(d.Sidecar())
 			if before.Mode() != after.Mode() {
 				t.Errorf("mode was %v, is %v", before.Mode(), after.Mode())
 			}
-			if wrote, err := refresh(d.root, d.entry(), ms); wrote || err != nil {
+			if wrote, err := refresh(d.Root, entryOf(t, d), ms); wrote || err != nil {
 				t.Errorf("the same time again: wrote %v, %v", wrote, err)
 			}
 		})
@@ -66,28 +67,28 @@ func TestRefreshChangesOneNumber(t *testing.T) {
 
 // What is not what it was judged as is left to the next sweep.
 func TestRefreshNotNow(t *testing.T) {
-	for rule, change := range map[string]func(d daemonDir){
-		"the dir is gone":              func(d daemonDir) { _ = os.RemoveAll(d.path()) },
-		"the sidecar is gone":          func(d daemonDir) { _ = os.Remove(d.sidecar()) },
-		"the sidecar is being written": func(d daemonDir) { d.write(d.sidecar(), "") },
-		"half of it is written":        func(d daemonDir) { d.write(d.sidecar(), `{"a": `) },
-		"another dir has the name": func(d daemonDir) {
-			_ = os.Rename(d.path(), d.path()+"-away")
-			newDir(d.t, d.root, d.name, "{}", "")
+	for rule, change := range map[string]func(t *testing.T, d daemondirtest.Dir){
+		"the dir is gone":              func(t *testing.T, d daemondirtest.Dir) { _ = os.RemoveAll(d.Path()) },
+		"the sidecar is gone":          func(t *testing.T, d daemondirtest.Dir) { _ = os.Remove(d.Sidecar()) },
+		"the sidecar is being written": func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), "") },
+		"half of it is written":        func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), `{"a": `) },
+		"another dir has the name": func(t *testing.T, d daemondirtest.Dir) {
+			_ = os.Rename(d.Path(), d.Path()+"-away")
+			daemondirtest.Make(t, d.Root, d.Name, "{}", "")
 		},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			d := newDir(t, t.TempDir(), "a", `{"a": 1}`, "")
-			e := d.entry()
+			d := daemondirtest.Make(t, t.TempDir(), "a", `{"a": 1}`, "")
+			e := entryOf(t, d)
 			if e.Dir == (daemondir.FileID{}) {
 				t.Skip("directories have no identity on this system")
 			}
-			change(d)
-			text, _ := os.ReadFile(d.sidecar())
-			if wrote, err := refresh(d.root, e, 7); wrote || !errors.Is(err, errNotNow) {
+			change(t, d)
+			text, _ := os.ReadFile(d.Sidecar())
+			if wrote, err := refresh(d.Root, e, 7); wrote || !errors.Is(err, errNotNow) {
 				t.Errorf("wrote %v, error %v", wrote, err)
 			}
-			if now, _ := os.ReadFile(d.sidecar()); string(now) != string(text) {
+			if now, _ := os.ReadFile(d.Sidecar()); string(now) != string(text) {
 				t.Errorf("it wrote %q over %q", now, text)
 			}
 		})
@@ -96,23 +97,15 @@ func TestRefreshNotNow(t *testing.T) {
 
 // Where there are no leases: a new file of the same mode, renamed over the old one.
 func TestReplace(t *testing.T) {
-	d := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
-	if err := os.Chmod(d.sidecar(), 0o604); err != nil {
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	if err := os.Chmod(d.Sidecar(), 0o604); err != nil {
 		t.Fatal(err)
 	}
 	// A crash left this.
-	d.write(filepath.Join(d.path(), ".runtimegc.tmp"), "half")
-	id := d.entry().Dir
+	daemondirtest.WriteFile(t, filepath.Join(d.Path(), ".runtimegc.tmp"), "half")
+	id := entryOf(t, d).Dir
 	replaceNow := func(meanwhile func()) error {
-		dir, err := daemondir.Open(d.root, d.name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dir.Close()
-		f, err := dir.OpenSidecar(daemondir.ReadWrite)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := openSidecar(t, d, daemondir.ReadWrite)
 		defer f.Close()
 		text, said, problem := f.Text()
 		if problem != daemondir.ProblemNone {
@@ -120,26 +113,26 @@ func TestReplace(t *testing.T) {
 		}
 		meanwhile()
 		tail, offset := said.WithLastSeen(text, 3)
-		return fsys.Replace(d.sidecar(), id, f, text, tail, offset)
+		return fsys.Replace(d.Sidecar(), id, f, text, tail, offset)
 	}
 	if err := replaceNow(func() {}); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.read(d.sidecar()); got != sidecarText(1, 3) {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != sidecarText(1, 3) {
 		t.Errorf("got %q", got)
 	}
-	if info, _ := os.Stat(d.sidecar()); info.Mode().Perm() != 0o604 {
+	if info, _ := os.Stat(d.Sidecar()); info.Mode().Perm() != 0o604 {
 		t.Errorf("mode is %v", info.Mode())
 	}
 
 	// The spawner wrote in between: its update stays, and nothing of ours is left behind.
-	if err := replaceNow(func() { d.write(d.sidecar(), sidecarText(8, 9)) }); !errors.Is(err, fsys.ErrChanged) {
+	if err := replaceNow(func() { daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(8, 9)) }); !errors.Is(err, fsys.ErrChanged) {
 		t.Errorf("error %v", err)
 	}
-	if got := d.read(d.sidecar()); got != sidecarText(8, 9) {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != sidecarText(8, 9) {
 		t.Errorf("got %q", got)
 	}
-	if _, err := os.Stat(filepath.Join(d.path(), ".runtimegc.tmp")); err == nil {
+	if _, err := os.Stat(filepath.Join(d.Path(), ".runtimegc.tmp")); err == nil {
 		t.Error("the temporary file is left behind")
 	}
 }

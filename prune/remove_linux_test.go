@@ -21,13 +21,13 @@ import (
 )
 
 // wantKept sweeps and expects d to stay for that reason.
-func (b *bench) wantKept(d daemonDir, reason Reason) {
+func (b *bench) wantKept(d daemondirtest.Dir, reason Reason) {
 	b.t.Helper()
 	_, rows := b.sweep()
-	if !d.exists() {
+	if !d.Exists() {
 		b.t.Fatalf("the dir was removed, want it kept because %s", reason)
 	}
-	if row := rows[d.name]; row.Decision != Keep || row.Reason != reason {
+	if row := rows[d.Name]; row.Decision != Keep || row.Reason != reason {
 		b.t.Errorf("decided to %s because %s, want keep because %s", row.Decision, row.Reason, reason)
 	}
 	lines := b.log.Events("daemon.kept")
@@ -40,10 +40,10 @@ func (b *bench) wantKept(d daemonDir, reason Reason) {
 	}
 }
 
-func (b *bench) wantRemoved(d daemonDir) {
+func (b *bench) wantRemoved(d daemondirtest.Dir) {
 	b.t.Helper()
 	stats, _ := b.sweep()
-	if d.exists() || stats.Removed != 1 {
+	if d.Exists() || stats.Removed != 1 {
 		b.t.Errorf("not removed: %+v", stats)
 	}
 	if left, _ := filepath.Glob(filepath.Join(b.root, daemondir.QuarantinePrefix+"*")); len(left) > 0 {
@@ -53,20 +53,20 @@ func (b *bench) wantRemoved(d daemonDir) {
 
 func TestRemoveStaleDir(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
-	d.write(filepath.Join(d.path(), "log"), strings.Repeat("x", 1000))
-	if err := os.MkdirAll(filepath.Join(d.path(), "deep", "er"), 0o755); err != nil {
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), strings.Repeat("x", 1000))
+	if err := os.MkdirAll(filepath.Join(d.Path(), "deep", "er"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	outside := filepath.Join(t.TempDir(), "precious")
-	d.write(outside, "stay")
-	if err := os.Symlink(filepath.Dir(outside), filepath.Join(d.path(), "deep", "link")); err != nil {
+	daemondirtest.WriteFile(t, outside, "stay")
+	if err := os.Symlink(filepath.Dir(outside), filepath.Join(d.Path(), "deep", "link")); err != nil {
 		t.Fatal(err)
 	}
-	recent := newDead(t, b.root, "recent", time.Minute)
-	size := int64(1000 + len(d.read(d.sidecar())) + len(d.read(d.pidFile())))
+	recent := daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
+	size := int64(1000 + len(daemondirtest.ReadFile(t, d.Sidecar())) + len(daemondirtest.ReadFile(t, d.PIDFile())))
 	b.wantRemoved(d)
-	if !recent.exists() {
+	if !recent.Exists() {
 		t.Error("the dir of one that died a minute ago is gone")
 	}
 	if got, err := os.ReadFile(outside); err != nil || string(got) != "stay" {
@@ -96,21 +96,21 @@ func TestRemoveStaleDir(t *testing.T) {
 // observer hears of the removal: it was not somebody else's.
 func TestRemovalInProgressIsNotGone(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	for i := range 3000 {
-		d.write(filepath.Join(d.path(), "log"+strconv.Itoa(i)), "")
+		daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"+strconv.Itoa(i)), "")
 	}
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	b.SweepNow()
 	// What the watcher does in the meantime.
-	daemondirtest.Eventually(t, "the dir is out of sight", func() bool { return !d.exists() })
+	daemondirtest.Eventually(t, "the dir is out of sight", func() bool { return !d.Exists() })
 	b.w.Delete("a")
 	if removed := b.log.Events("daemon.removed"); len(removed) > 0 {
 		t.Skip("the removal was over before the registry heard of it")
 	}
 	b.wantEvents("daemon.removed", 1)
-	newLive(t, b.root, "b") // handled after all of that
+	daemondirtest.MakeLive(t, b.root, "b") // handled after all of that
 	b.scan()
 	b.wantEvents("daemon.live", 1)
 	if gone := b.log.Events("daemon.gone"); len(gone) > 0 {
@@ -121,7 +121,7 @@ func TestRemovalInProgressIsNotGone(t *testing.T) {
 // A registry that has not heard of our removal yet is not a new daemon.
 func TestRemovalIsNotABirth(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	b.wantRemoved(d)
 	b.observe("a", entryChanged)
 	if added := b.log.Events("daemon.added"); len(added) != 1 {
@@ -130,7 +130,7 @@ func TestRemovalIsNotABirth(t *testing.T) {
 	b.scan()
 	b.observeChanges()
 	// The name's next daemon is one.
-	newDead(t, b.root, "a", time.Minute)
+	daemondirtest.MakeDead(t, b.root, "a", time.Minute)
 	b.scan()
 	b.observeChanges()
 	if added := b.log.Events("daemon.added"); len(added) != 2 {
@@ -140,8 +140,8 @@ func TestRemovalIsNotABirth(t *testing.T) {
 
 func TestKeepLockedDir(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
-	dir, err := os.Open(d.path())
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	dir, err := os.Open(d.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,31 +156,30 @@ func TestKeepLockedDir(t *testing.T) {
 // A daemon whose pid file was emptied, a command that outlived its trampoline, a shell
 // that stands in the dir: whoever uses it keeps it.
 func TestKeepDirInUse(t *testing.T) {
-	for rule, start := range map[string]func(d daemonDir) *exec.Cmd{
-		"working directory": func(d daemonDir) *exec.Cmd {
+	for rule, start := range map[string]func(t *testing.T, d daemondirtest.Dir) *exec.Cmd{
+		"working directory": func(t *testing.T, d daemondirtest.Dir) *exec.Cmd {
 			cmd := exec.Command("sleep", "1000")
-			cmd.Dir = d.path()
+			cmd.Dir = d.Path()
 			return cmd
 		},
-		"open file": func(d daemonDir) *exec.Cmd {
+		"open file": func(t *testing.T, d daemondirtest.Dir) *exec.Cmd {
 			cmd := exec.Command("sleep", "1000")
-			log, err := os.Create(filepath.Join(d.path(), "log"))
+			log, err := os.Create(filepath.Join(d.Path(), "log"))
 			if err != nil {
-				d.t.Fatal(err)
+				t.Fatal(err)
 			}
-			d.t.Cleanup(func() { log.Close() })
+			t.Cleanup(func() { log.Close() })
 			cmd.Stdout = log
 			return cmd
 		},
-		"executable": func(d daemonDir) *exec.Cmd {
+		"executable": func(t *testing.T, d daemondirtest.Dir) *exec.Cmd {
 			sleep, err := exec.LookPath("sleep")
 			if err != nil {
-				d.t.Skip(err)
+				t.Skip(err)
 			}
-			exe := filepath.Join(d.path(), d.name)
-			d.write(exe, d.read(sleep))
-			if err := os.Chmod(exe, 0o755); err != nil {
-				d.t.Fatal(err)
+			exe := filepath.Join(d.Path(), d.Name)
+			if err := daemondirtest.CopyProgram(exe, sleep); err != nil {
+				t.Fatal(err)
 			}
 			return exec.Command(exe, "1000")
 		},
@@ -190,8 +189,8 @@ func TestKeepDirInUse(t *testing.T) {
 				t.Skip("open files are not seen there")
 			}
 			b := newBench(t, Options{})
-			d := newDead(t, b.root, "a", 2*time.Hour)
-			cmd := start(d)
+			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+			cmd := start(t, d)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -209,9 +208,9 @@ func TestKeepDirInUse(t *testing.T) {
 // Somebody has the sidecar open right now.
 func TestKeepWhileSidecarIsOpen(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	needLeases(t, d)
-	f, err := os.Open(d.sidecar())
+	f, err := os.Open(d.Sidecar())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,44 +222,46 @@ func TestKeepWhileSidecarIsOpen(t *testing.T) {
 // The dir is not what it was when it was judged.
 func TestKeepWhatHasChanged(t *testing.T) {
 	for rule, row := range map[string]struct {
-		change func(d daemonDir)
+		change func(t *testing.T, d daemondirtest.Dir)
 		reason Reason
 	}{
-		"another spawn has begun": {func(d daemonDir) {
+		"another spawn has begun": {func(t *testing.T, d daemondirtest.Dir) {
 			now := time.Now().UnixMilli()
-			d.write(d.sidecar(), sidecarText(now, now))
+			daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(now, now))
 		}, Respawned},
-		"another pid":                  {func(d daemonDir) { d.write(d.pidFile(), strconv.Itoa(deadPID-1)) }, Respawned},
-		"the sidecar is being written": {func(d daemonDir) { d.write(d.sidecar(), "") }, Respawned},
-		"somebody has refreshed it": {func(d daemonDir) {
-			e := d.entry()
-			d.write(d.sidecar(), sidecarText(int64(e.SpawnedAt.MS), time.Now().UnixMilli()))
+		"another pid": {func(t *testing.T, d daemondirtest.Dir) {
+			daemondirtest.WriteFile(t, d.PIDFile(), strconv.Itoa(daemondirtest.DeadPID-1))
+		}, Respawned},
+		"the sidecar is being written": {func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), "") }, Respawned},
+		"somebody has refreshed it": {func(t *testing.T, d daemondirtest.Dir) {
+			e := entryOf(t, d)
+			daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(int64(e.SpawnedAt.MS), time.Now().UnixMilli()))
 		}, Changed},
-		"the dir was replaced": {func(d daemonDir) {
-			_ = os.Rename(d.path(), d.path()+"-away")
-			newDead(d.t, d.root, d.name, 2*time.Hour)
+		"the dir was replaced": {func(t *testing.T, d daemondirtest.Dir) {
+			_ = os.Rename(d.Path(), d.Path()+"-away")
+			daemondirtest.MakeDead(t, d.Root, d.Name, 2*time.Hour)
 		}, Changed},
-		"the dir was swapped for a symlink": {func(d daemonDir) {
-			_ = os.Rename(d.path(), d.path()+"-away")
-			_ = os.Symlink(d.path()+"-away", d.path())
+		"the dir was swapped for a symlink": {func(t *testing.T, d daemondirtest.Dir) {
+			_ = os.Rename(d.Path(), d.Path()+"-away")
+			_ = os.Symlink(d.Path()+"-away", d.Path())
 		}, Gone},
-		"the dir was removed":     {func(d daemonDir) { _ = os.RemoveAll(d.path()) }, Gone},
-		"the sidecar was removed": {func(d daemonDir) { _ = os.Remove(d.sidecar()) }, Gone},
+		"the dir was removed":     {func(t *testing.T, d daemondirtest.Dir) { _ = os.RemoveAll(d.Path()) }, Gone},
+		"the sidecar was removed": {func(t *testing.T, d daemondirtest.Dir) { _ = os.Remove(d.Sidecar()) }, Gone},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			root := t.TempDir()
-			d := newDead(t, root, "a", 2*time.Hour)
-			e := d.entry()
+			d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+			e := entryOf(t, d)
 			m := newTestRemover(t, root, false)
-			row.change(d)
+			row.change(t, d)
 			if r := m.remove(e); r.kept != row.reason || r.err != nil {
 				t.Errorf("kept because %q (%v), want %s", r.kept, r.err, row.reason)
 			}
-			if _, err := os.Lstat(d.path()); err != nil && row.reason != Gone {
+			if _, err := os.Lstat(d.Path()); err != nil && row.reason != Gone {
 				t.Error("the dir is gone")
 			}
-			if _, err := os.Stat(d.path() + "-away"); strings.Contains(rule, "re") && err == nil {
-				if _, err := os.Stat(filepath.Join(d.path()+"-away", "a.daemon.json")); err != nil {
+			if _, err := os.Stat(d.Path() + "-away"); strings.Contains(rule, "re") && err == nil {
+				if _, err := os.Stat(filepath.Join(d.Path()+"-away", "a.daemon.json")); err != nil {
 					t.Error("what was moved away was emptied")
 				}
 			}
@@ -282,15 +283,15 @@ func newTestRemover(t *testing.T, root string, dryRun bool) *remover {
 // were: a pid that was not there yet.
 func TestKeepWhenProbedAlive(t *testing.T) {
 	root := t.TempDir()
-	d, cmd := newLive(t, root, "a")
+	d, cmd := daemondirtest.MakeLive(t, root, "a")
 	// Stale by its sidecar, and alive: only the second probe stands between.
-	d.write(d.sidecar(), `{"last_seen_unix_ms": 1}`)
+	daemondirtest.WriteFile(t, d.Sidecar(), `{"last_seen_unix_ms": 1}`)
 	m := newTestRemover(t, root, false)
 	m.users = proc.Users{} // and the process table was read before
-	if r := m.remove(d.entry()); r.kept != Respawned {
+	if r := m.remove(entryOf(t, d)); r.kept != Respawned {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}
-	if !d.exists() || cmd.ProcessState != nil {
+	if !d.Exists() || cmd.ProcessState != nil {
 		t.Error("harm was done")
 	}
 }
@@ -299,9 +300,9 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 // lease; it finds its dir again.
 func TestPutBackForAWaitingSpawner(t *testing.T) {
 	root := t.TempDir()
-	d := newDead(t, root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
 	needLeases(t, d)
-	e := d.entry()
+	e := entryOf(t, d)
 	m := newTestRemover(t, root, false)
 	dir, err := daemondir.Open(root, "a")
 	if err != nil {
@@ -313,7 +314,7 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened := make(chan error, 1)
-	go func() { opened <- os.WriteFile(d.sidecar(), []byte("new"), 0o644) }()
+	go func() { opened <- os.WriteFile(d.Sidecar(), []byte("new"), 0o644) }()
 	daemondirtest.Eventually(t, "the spawner waits", func() bool { return !fsys.LeaseHeld(f) })
 	if err := m.root.Rename("a", ".pruned-a"); err != nil {
 		t.Fatal(err)
@@ -328,7 +329,7 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	if err := <-opened; err != nil {
 		t.Error(err)
 	}
-	if got := d.read(d.sidecar()); got != "new" {
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != "new" {
 		t.Errorf("the spawner's update is %q", got)
 	}
 }
@@ -342,10 +343,10 @@ func TestKeepMountPoint(t *testing.T) {
 		t.Skip("mounting takes root")
 	}
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a b\\c", 2*time.Hour) // a name that mountinfo escapes
+	d := daemondirtest.MakeDead(t, b.root, "a b\\c", 2*time.Hour) // a name that mountinfo escapes
 	precious := t.TempDir()
-	d.write(filepath.Join(precious, "file"), "stay")
-	point := filepath.Join(d.path(), "deep", "mnt")
+	daemondirtest.WriteFile(t, filepath.Join(precious, "file"), "stay")
+	point := filepath.Join(d.Path(), "deep", "mnt")
 	if err := os.MkdirAll(point, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +355,7 @@ func TestKeepMountPoint(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(point, unix.MNT_DETACH) })
 	b.wantKept(d, MountPoint)
-	if got := d.read(filepath.Join(precious, "file")); got != "stay" {
+	if got := daemondirtest.ReadFile(t, filepath.Join(precious, "file")); got != "stay" {
 		t.Error("the mounted directory was touched")
 	}
 	if err := unix.Unmount(point, 0); err != nil {
@@ -365,16 +366,16 @@ func TestKeepMountPoint(t *testing.T) {
 
 // What an interrupted removal left is finished, or put back.
 func TestLeftovers(t *testing.T) {
-	quarantine := func(d daemonDir) string {
-		hidden := filepath.Join(d.root, daemondir.QuarantinePrefix+d.name)
-		if err := os.Rename(d.path(), hidden); err != nil {
-			d.t.Fatal(err)
+	quarantine := func(t *testing.T, d daemondirtest.Dir) string {
+		hidden := filepath.Join(d.Root, daemondir.QuarantinePrefix+d.Name)
+		if err := os.Rename(d.Path(), hidden); err != nil {
+			t.Fatal(err)
 		}
 		return hidden
 	}
 	t.Run("dead and stale is removed", func(t *testing.T) {
 		b := newBench(t, Options{})
-		quarantine(newDead(t, b.root, "a", 2*time.Hour))
+		quarantine(t, daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour))
 		stats, _ := b.sweep()
 		if left, _ := os.ReadDir(b.root); len(left) != 0 || stats.Removed != 1 {
 			t.Errorf("left %v, %+v", left, stats)
@@ -400,7 +401,7 @@ func TestLeftovers(t *testing.T) {
 	t.Run("not ours: no sidecar, but not empty", func(t *testing.T) {
 		b := newBench(t, Options{})
 		mine := filepath.Join(b.root, ".pruned-a", "mine")
-		newDir(t, b.root, ".pruned-a", "x", "") // a daemon of that very name
+		daemondirtest.Make(t, b.root, ".pruned-a", "x", "") // a daemon of that very name
 		if err := os.WriteFile(mine, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -411,17 +412,17 @@ func TestLeftovers(t *testing.T) {
 	})
 	t.Run("alive is put back", func(t *testing.T) {
 		b := newBench(t, Options{})
-		d, _ := newLive(t, b.root, "a")
-		quarantine(d)
+		d, _ := daemondirtest.MakeLive(t, b.root, "a")
+		quarantine(t, d)
 		b.sweep()
-		if !d.exists() {
+		if !d.Exists() {
 			t.Error("not put back")
 		}
 	})
 	t.Run("in use is put back", func(t *testing.T) {
 		b := newBench(t, Options{})
-		d := newDead(t, b.root, "a", 2*time.Hour)
-		quarantine(d)
+		d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+		quarantine(t, d)
 		cmd := exec.Command("sleep", "1000")
 		cmd.Dir = filepath.Join(b.root, ".pruned-a")
 		if err := cmd.Start(); err != nil {
@@ -429,23 +430,23 @@ func TestLeftovers(t *testing.T) {
 		}
 		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 		b.sweep()
-		if !d.exists() {
+		if !d.Exists() {
 			t.Error("not put back")
 		}
 	})
 	t.Run("alive, and the name is taken", func(t *testing.T) {
 		b := newBench(t, Options{})
-		d, _ := newLive(t, b.root, "a")
-		hidden := quarantine(d)
-		newDead(t, b.root, "a", time.Minute)
+		d, _ := daemondirtest.MakeLive(t, b.root, "a")
+		hidden := quarantine(t, d)
+		daemondirtest.MakeDead(t, b.root, "a", time.Minute)
 		b.sweep()
-		if _, err := os.Stat(hidden); err != nil || !d.exists() {
+		if _, err := os.Stat(hidden); err != nil || !d.Exists() {
 			t.Error("one of the two is gone")
 		}
 	})
 	t.Run("a dry run leaves it", func(t *testing.T) {
 		b := newBench(t, Options{DryRun: true})
-		hidden := quarantine(newDead(t, b.root, "a", 2*time.Hour))
+		hidden := quarantine(t, daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour))
 		stats, _ := b.sweep()
 		if _, err := os.Stat(hidden); err != nil || stats.Removed != 1 {
 			t.Errorf("%v, %+v", err, stats)
@@ -459,13 +460,13 @@ func TestRemovalFails(t *testing.T) {
 		t.Skip("nothing is forbidden to root")
 	}
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	if err := os.Chmod(b.root, 0o555); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Chmod(b.root, 0o755) })
 	stats, _ := b.sweep()
-	if stats.Failed != 1 || !d.exists() {
+	if stats.Failed != 1 || !d.Exists() {
 		t.Errorf("%+v", stats)
 	}
 	b.sweep()
@@ -478,7 +479,7 @@ func TestRemovalFails(t *testing.T) {
 
 func TestRemoveLongestName(t *testing.T) {
 	b := newBench(t, Options{})
-	b.wantRemoved(newDead(t, b.root, strings.Repeat("n", 243), 2*time.Hour))
+	b.wantRemoved(daemondirtest.MakeDead(t, b.root, strings.Repeat("n", 243), 2*time.Hour))
 }
 
 // The lock is held by one collector, whoever asks; a sweep and a run take it themselves.
@@ -497,11 +498,11 @@ func TestLockIsExclusive(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), holder) {
 		t.Errorf("the second lock: %v; want to be told who holds it", err)
 	}
-	d := newDead(t, root, "a", 2*time.Hour)
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
 	w, _ := other.reg.Write()
-	w.Put(d.entry(), time.Time{})
-	if _, err := other.Sweep(t.Context(), nil); err == nil || !d.exists() {
-		t.Errorf("a sweep beside another collector: %v; the dir is there: %v", err, d.exists())
+	w.Put(entryOf(t, d), time.Time{})
+	if _, err := other.Sweep(t.Context(), nil); err == nil || !d.Exists() {
+		t.Errorf("a sweep beside another collector: %v; the dir is there: %v", err, d.Exists())
 	}
 	if err := other.Run(t.Context(), watcherByHand{other.reg}); err == nil {
 		t.Error("it runs beside another collector")
@@ -509,7 +510,7 @@ func TestLockIsExclusive(t *testing.T) {
 	release()
 	release() // once more is nothing
 	result, err := other.Sweep(t.Context(), nil)
-	if err != nil || result.Removed != 1 || d.exists() {
+	if err != nil || result.Removed != 1 || d.Exists() {
 		t.Errorf("%+v, %v", result, err)
 	}
 	again, err := testCollector(t, root).Lock()

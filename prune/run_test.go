@@ -17,7 +17,7 @@ import (
 // since is dead.
 func TestSweepAfterARun(t *testing.T) {
 	b := newBench(t, Options{SweepInterval: time.Hour})
-	d, cmd := newLive(t, b.root, "a")
+	d, cmd := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
@@ -35,12 +35,12 @@ func TestSweepAfterARun(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	before := d.read(d.sidecar())
+	before := daemondirtest.ReadFile(t, d.Sidecar())
 	result, err := b.Sweep(t.Context(), nil)
 	if err != nil || result.Dead != 1 || result.Refreshed != 0 || len(result.Rows) != 1 || result.Rows[0].State != Dead {
 		t.Errorf("%+v, %v; want one dead", result, err)
 	}
-	if d.read(d.sidecar()) != before {
+	if daemondirtest.ReadFile(t, d.Sidecar()) != before {
 		t.Error("the dead daemon was refreshed")
 	}
 }
@@ -76,8 +76,8 @@ func TestRunEndsWithTheWatcher(t *testing.T) {
 // on.
 func TestPlanWhileItRuns(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Millisecond, DryRun: true})
-	newDead(t, b.root, "dead", 2*time.Hour)
-	newLive(t, b.root, "live")
+	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	daemondirtest.MakeLive(t, b.root, "live")
 	b.scan()
 	daemondirtest.Eventually(t, "20 sweeps", func() bool {
 		decisions := make(map[string]Decision)
@@ -97,7 +97,7 @@ func TestPlanWhileItRuns(t *testing.T) {
 // A sweep that is asked for comes before the interval is over.
 func TestSweepNow(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	newDead(t, b.root, "a", 2*time.Hour)
+	daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	b.SweepNow()
@@ -108,22 +108,22 @@ func TestSweepNow(t *testing.T) {
 // root's: that one may be served by somebody else.
 func TestWorkerLeavesALostRoot(t *testing.T) {
 	b := newBench(t, Options{})
-	first, second := newDead(t, b.root, "first", 2*time.Hour), newDead(t, b.root, "second", 2*time.Hour)
+	first, second := daemondirtest.MakeDead(t, b.root, "first", 2*time.Hour), daemondirtest.MakeDead(t, b.root, "second", 2*time.Hour)
 	w := &worker{Collector: b.Collector}
 	defer w.close()
 	remove := func(e daemondir.Entry) report {
 		return w.do(t.Context(), task{kind: removing, items: []item{{entry: e}}, staleAfter: time.Hour})
 	}
-	e := second.entry()
+	e := entryOf(t, second)
 	release, err := b.Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := remove(first.entry()); len(r.outcomes) != 1 || first.exists() {
+	if r := remove(entryOf(t, first)); len(r.outcomes) != 1 || first.Exists() {
 		t.Fatalf("%+v", r)
 	}
 	release()
-	if r := remove(e); len(r.outcomes) != 0 || !second.exists() {
+	if r := remove(e); len(r.outcomes) != 0 || !second.Exists() {
 		t.Errorf("without the lock: %+v", r)
 	}
 	away := b.root + "-away"

@@ -9,6 +9,7 @@ import (
 
 	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,24 +28,24 @@ func TestNameIsTakenDuringRemoval(t *testing.T) {
 		} {
 			t.Run(step+", "+rule, func(t *testing.T) {
 				root := t.TempDir()
-				d := newDead(t, root, "a", 2*time.Hour)
-				neighbour := newDead(t, root, "neighbour", time.Minute)
-				precious := filepath.Join(neighbour.path(), "precious")
-				neighbour.write(precious, "stay")
+				d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+				neighbour := daemondirtest.MakeDead(t, root, "neighbour", time.Minute)
+				precious := filepath.Join(neighbour.Path(), "precious")
+				daemondirtest.WriteFile(t, precious, "stay")
 				m := newTestRemover(t, root, false)
 				m.reached = func(reached string) {
 					if reached != step {
 						return
 					}
-					path := d.path()
+					path := d.Path()
 					if step != "judged" {
 						path = filepath.Join(root, daemondir.QuarantinePrefix+"a")
 					}
-					if err := swap(path, neighbour.path()); err != nil {
+					if err := swap(path, neighbour.Path()); err != nil {
 						t.Error(err)
 					}
 				}
-				r := m.remove(d.entry())
+				r := m.remove(entryOf(t, d))
 				if r.kept == "" {
 					t.Errorf("removed: %+v", r)
 				}
@@ -67,22 +68,22 @@ func TestNameIsTakenDuringRemoval(t *testing.T) {
 // in its place leads to.
 func TestReplaceFollowsNoSymlink(t *testing.T) {
 	root := t.TempDir()
-	d := newDir(t, root, "a", sidecarText(1, 2), "")
-	precious := newDir(t, t.TempDir(), "a", sidecarText(1, 2), "")
-	id := d.entry().Dir
+	d := daemondirtest.Make(t, root, "a", sidecarText(1, 2), "")
+	precious := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	id := entryOf(t, d).Dir
 	f := openSidecar(t, d, daemondir.ReadWrite)
 	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
-	if err := errors.Join(os.Rename(d.path(), d.path()+"-away"), os.Symlink(precious.path(), d.path())); err != nil {
+	if err := errors.Join(os.Rename(d.Path(), d.Path()+"-away"), os.Symlink(precious.Path(), d.Path())); err != nil {
 		t.Fatal(err)
 	}
-	before, _ := os.Stat(precious.path())
-	if err := fsys.Replace(d.sidecar(), id, f, text, tail, offset); !errors.Is(err, fsys.ErrChanged) {
+	before, _ := os.Stat(precious.Path())
+	if err := fsys.Replace(d.Sidecar(), id, f, text, tail, offset); !errors.Is(err, fsys.ErrChanged) {
 		t.Errorf("error %v", err)
 	}
-	after, _ := os.Stat(precious.path())
-	if !before.ModTime().Equal(after.ModTime()) || precious.read(precious.sidecar()) != sidecarText(1, 2) {
+	after, _ := os.Stat(precious.Path())
+	if !before.ModTime().Equal(after.ModTime()) || daemondirtest.ReadFile(t, precious.Sidecar()) != sidecarText(1, 2) {
 		t.Error("it wrote outside of the root")
 	}
 }
@@ -119,13 +120,13 @@ func TestForeignLeftovers(t *testing.T) {
 // more memory than a small one.
 func TestRemovalCountsEveryFile(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "a", 2*time.Hour)
-	deep := filepath.Join(d.path(), "\xff\xfe", "\n", "...")
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	deep := filepath.Join(d.Path(), "\xff\xfe", "\n", "...")
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d.write(filepath.Join(deep, "log"), "12345")
-	size := int64(5 + len(d.read(d.sidecar())) + len(d.read(d.pidFile())))
+	daemondirtest.WriteFile(t, filepath.Join(deep, "log"), "12345")
+	size := int64(5 + len(daemondirtest.ReadFile(t, d.Sidecar())) + len(daemondirtest.ReadFile(t, d.PIDFile())))
 	b.wantRemoved(d)
 	// dir, sidecar, pid, three directories, log
 	if line := b.log.Events("daemon.removed")[0]; line["files"] != 7.0 || line["bytes"] != float64(size) {

@@ -24,10 +24,10 @@ func (b *bench) wantDaemons(want map[State]int) {
 // go back to nothing.
 func TestTotalsFollowTheStates(t *testing.T) {
 	b := newBench(t, Options{})
-	live, _ := newLive(t, b.root, "live")
-	newDead(t, b.root, "recent", time.Minute)
-	newDead(t, b.root, "stale", 2*time.Hour)
-	newDir(t, b.root, "invalid", "x", "")
+	live, _ := daemondirtest.MakeLive(t, b.root, "live")
+	daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
+	daemondirtest.MakeDead(t, b.root, "stale", 2*time.Hour)
+	daemondirtest.Make(t, b.root, "invalid", "x", "")
 	b.scan()
 	b.observeChanges()
 	b.wantDaemons(map[State]int{Alive: 1, Dead: 2, Invalid: 1})
@@ -35,13 +35,13 @@ func TestTotalsFollowTheStates(t *testing.T) {
 	b.sweep()
 	b.wantDaemons(map[State]int{Alive: 1, Dead: 1, Invalid: 1})
 
-	live.write(live.sidecar(), "{")
+	daemondirtest.WriteFile(t, live.Sidecar(), "{")
 	b.scan()
 	b.observeChanges()
 	b.wantDaemons(map[State]int{Dead: 1, Invalid: 2})
 
 	for _, name := range []string{"live", "recent", "invalid"} {
-		if err := os.RemoveAll(daemonDir{t, b.root, name}.path()); err != nil {
+		if err := os.RemoveAll(daemondirtest.Dir{Root: b.root, Name: name}.Path()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,8 +54,8 @@ func TestTotalsFollowTheStates(t *testing.T) {
 // one count however many sweeps there are, a removal counts the bytes it freed.
 func TestTotalsCountWhatIsSaid(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDead(t, b.root, "locked", 2*time.Hour)
-	dir, err := os.Open(d.path())
+	d := daemondirtest.MakeDead(t, b.root, "locked", 2*time.Hour)
+	dir, err := os.Open(d.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +63,8 @@ func TestTotalsCountWhatIsSaid(t *testing.T) {
 	if err := fsys.Flock(int(dir.Fd())); err != nil {
 		t.Skip(err)
 	}
-	gone := newDead(t, b.root, "gone", 2*time.Hour)
-	size := int64(len(gone.read(gone.sidecar())) + len(gone.read(gone.pidFile())))
+	gone := daemondirtest.MakeDead(t, b.root, "gone", 2*time.Hour)
+	size := int64(len(daemondirtest.ReadFile(t, gone.Sidecar())) + len(daemondirtest.ReadFile(t, gone.PIDFile())))
 	if total := b.Totals(); !total.LastSweep.IsZero() {
 		t.Errorf("swept at %v, before any sweep", total.LastSweep)
 	}
@@ -91,9 +91,9 @@ func TestTotalsCountWhatIsSaid(t *testing.T) {
 // A dry run does nothing, so it counts no deed, though each sweep finds the same to do.
 func TestTotalsOfADryRun(t *testing.T) {
 	b := newBench(t, Options{DryRun: true})
-	newDead(t, b.root, "dead", 2*time.Hour)
-	newLive(t, b.root, "live")
-	if err := os.Rename(newDead(t, b.root, "leftover", 2*time.Hour).path(), b.path(".pruned-leftover")); err != nil {
+	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	daemondirtest.MakeLive(t, b.root, "live")
+	if err := os.Rename(daemondirtest.MakeDead(t, b.root, "leftover", 2*time.Hour).Path(), b.path(".pruned-leftover")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -107,8 +107,8 @@ func TestTotalsOfADryRun(t *testing.T) {
 // Whoever scrapes is another goroutine; -race looks on.
 func TestTotalsWhileItRuns(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Millisecond})
-	newDead(t, b.root, "dead", 2*time.Hour)
-	newDir(t, b.root, "invalid", "x", "")
+	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	daemondirtest.Make(t, b.root, "invalid", "x", "")
 	b.scan()
 	daemondirtest.Eventually(t, "the totals tell of a removal and more sweeps", func() bool {
 		total := b.Totals()

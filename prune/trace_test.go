@@ -50,12 +50,12 @@ func (c *traced) of(events ...string) []string {
 func TestTraceOfALife(t *testing.T) {
 	var c traced
 	b := running(t, Options{SweepInterval: time.Hour, Trace: c.trace})
-	newLive(t, b.root, "old")
+	daemondirtest.MakeLive(t, b.root, "old")
 	b.scan() // as at the start: without a time
 	b.wantEvents("daemon.live", 1)
 
-	d, cmd := newLive(t, b.root, "born")
-	b.w.Put(d.entry(), time.Now())
+	d, cmd := daemondirtest.MakeLive(t, b.root, "born")
+	b.w.Put(entryOf(t, d), time.Now())
 	b.wantEvents("daemon.live", 2)
 
 	_ = cmd.Process.Signal(syscall.SIGKILL)
@@ -78,9 +78,9 @@ func TestTraceOfALife(t *testing.T) {
 func TestTraceOfASweep(t *testing.T) {
 	var c traced
 	b := newBench(t, Options{Trace: c.trace})
-	newDead(t, b.root, "dead", 2*time.Hour)
-	newLive(t, b.root, "live")
-	newDir(t, b.root, "protected", sidecarText(1, 1), "")
+	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	daemondirtest.MakeLive(t, b.root, "live")
+	daemondirtest.Make(t, b.root, "protected", sidecarText(1, 1), "")
 	b.protects = patterns{"protected"}
 	b.scan()
 	later := time.Now().Add(time.Second) // a sidecar of this very millisecond needs no refresh
@@ -116,7 +116,7 @@ func TestTraceThatIsStuck(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- b.Run(ctx, watcherByHand{b.reg}) }()
 	for i := range 3 {
-		newLive(t, b.root, fmt.Sprint(i))
+		daemondirtest.MakeLive(t, b.root, fmt.Sprint(i))
 		b.scan()
 		b.wantEvents("daemon.live", i+1)
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // fakeProc makes a /proc of the test's own that has one process in it: pid, as the real
@@ -22,15 +24,15 @@ func fakeProc(t *testing.T, pid int, uptime, exe string) {
 		if err != nil {
 			t.Skip(err)
 		}
-		daemonDir{t: t}.write(filepath.Join(dir, name), string(text))
+		daemondirtest.WriteFile(t, filepath.Join(dir, name), string(text))
 	}
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		t.Skip(err)
 	}
-	daemonDir{t: t}.write(filepath.Join(proc, "stat"), string(stat))
+	daemondirtest.WriteFile(t, filepath.Join(proc, "stat"), string(stat))
 	if uptime != "" {
-		daemonDir{t: t}.write(filepath.Join(proc, "uptime"), uptime)
+		daemondirtest.WriteFile(t, filepath.Join(proc, "uptime"), uptime)
 	}
 	if err := os.Symlink(exe, filepath.Join(dir, "exe")); err != nil {
 		t.Fatal(err)
@@ -45,13 +47,13 @@ func TestProbeImplausibleStart(t *testing.T) {
 	for rule, uptime := range map[string]string{"1970": "", "the future": "0.00 0.00\n"} {
 		t.Run(rule, func(t *testing.T) {
 			// As if a process of another program had the pid: started long after spawned_at.
-			d := newDir(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
+			d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
 			wantLiveness(t, d, Dead, PIDReused)
 			fakeProc(t, os.Getpid(), uptime, "/bin/sh")
-			if l := probeDir(d); l.State != Unknown || l.Err == nil || l.StartedAt.Known {
+			if l := probeDir(t, d); l.State != Unknown || l.Err == nil || l.StartedAt.Known {
 				t.Errorf("got %+v, want unknown, with the reason", l)
 			}
-			fakeProc(t, os.Getpid(), uptime, filepath.Join(d.path(), "a"))
+			fakeProc(t, os.Getpid(), uptime, filepath.Join(d.Path(), "a"))
 			wantLiveness(t, d, Alive, Running)
 		})
 	}
@@ -60,8 +62,8 @@ func TestProbeImplausibleStart(t *testing.T) {
 // Unknown is kept, neither refreshed nor removed, and said once.
 func TestUnknownIsKept(t *testing.T) {
 	b := newBench(t, Options{})
-	d := newDir(t, b.root, "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
-	before := d.read(d.sidecar())
+	d := daemondirtest.Make(t, b.root, "a", sidecarText(1_000_000_000_000, 1), strconv.Itoa(os.Getpid()))
+	before := daemondirtest.ReadFile(t, d.Sidecar())
 	fakeProc(t, os.Getpid(), "0.00 0.00\n", "/bin/sh")
 	for range 3 {
 		stats, rows := b.sweep()
@@ -69,7 +71,7 @@ func TestUnknownIsKept(t *testing.T) {
 			t.Errorf("%+v, %+v", stats, rows["a"])
 		}
 	}
-	if !d.exists() || d.read(d.sidecar()) != before {
+	if !d.Exists() || daemondirtest.ReadFile(t, d.Sidecar()) != before {
 		t.Error("it was touched")
 	}
 	if lines := b.log.Events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "unknown_liveness" || lines[0]["error"] == nil {
@@ -91,14 +93,14 @@ func TestBadPIDFileOfALiveDaemon(t *testing.T) {
 	} {
 		t.Run(rule, func(t *testing.T) {
 			b := newBench(t, Options{})
-			d, _ := newLive(t, b.root, "a")
-			d.write(d.pidFile(), damage(d.read(d.pidFile())))
-			d.write(d.sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
+			d, _ := daemondirtest.MakeLive(t, b.root, "a")
+			daemondirtest.WriteFile(t, d.PIDFile(), damage(daemondirtest.ReadFile(t, d.PIDFile())))
+			daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1_000_000_000_000, 1_000_000_000_000))
 			_, rows := b.sweep()
 			// What is left of a pid may be that of a process that cannot be looked into.
 			unknown := rule == "cut" && rows["a"].Reason == UnknownLiveness
-			if !d.exists() || rows["a"].Decision != Keep || rows["a"].Reason != InUse && !unknown {
-				t.Errorf("exists: %v; %+v", d.exists(), rows["a"])
+			if !d.Exists() || rows["a"].Decision != Keep || rows["a"].Reason != InUse && !unknown {
+				t.Errorf("exists: %v; %+v", d.Exists(), rows["a"])
 			}
 		})
 	}

@@ -23,10 +23,10 @@ func TestOwnWriteIsNotRead(t *testing.T) {
 	}{
 		{"as we left it", func(*testing.T, string, *daemondir.Entry) {}, fiction},
 		{"rewritten since, at another length", func(t *testing.T, root string, _ *daemondir.Entry) {
-			write(t, sidecarPath(root, "a"), sidecar(12345))
+			daemondirtest.WriteFile(t, sidecarPath(root, "a"), sidecar(12345))
 		}, 12345},
 		{"replaced since", func(t *testing.T, root string, _ *daemondir.Entry) {
-			write(t, filepath.Join(root, "new"), sidecar(6))
+			daemondirtest.WriteFile(t, filepath.Join(root, "new"), sidecar(6))
 			rename(t, filepath.Join(root, "new"), sidecarPath(root, "a"))
 		}, 6},
 		{"of another spawn than the registry's", func(_ *testing.T, _ string, noted *daemondir.Entry) {

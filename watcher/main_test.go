@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -158,17 +159,10 @@ func (w *running) hasPID(name string, pid int) bool {
 // waitEqual waits until the registry says what a fresh scan says.
 func (w *running) waitEqual() {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		diff := w.diff()
-		if diff == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("the registry does not become equal to the root:\n%s", diff)
-		}
-	}
+	daemondirtest.EventuallyNone(w.t, w.diff)
 }
 
+// diff says in what the registry is not what a fresh scan says.
 func (w *running) diff() string {
 	fresh := registry.New(w.root)
 	if err := Scan(context.Background(), fresh); err != nil {
@@ -202,20 +196,15 @@ func (w *running) checkWatched() {
 	pids := make(map[string]int)
 	for i, name := range names {
 		pids[name] = 1_000_000 + int(markers.next())*10_000 + i
-		write(w.t, filepath.Join(w.root, name, daemondir.PIDFileName), strconv.Itoa(pids[name]))
+		daemondirtest.WriteFile(w.t, filepath.Join(w.root, name, daemondir.PIDFileName), strconv.Itoa(pids[name]))
 	}
-	deadline := time.Now().Add(patience)
-	for len(pids) > 0 {
-		for name, pid := range pids {
-			if w.hasPID(name, pid) {
-				delete(pids, name)
-			}
+	daemondirtest.EventuallyNone(w.t, func() string {
+		maps.DeleteFunc(pids, w.hasPID)
+		if len(pids) == 0 {
+			return ""
 		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not watched: %v", pids)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return fmt.Sprint("watched: ", pids)
+	})
 	if w.count("watch.degraded") > w.count("watch.restored") {
 		w.t.Fatal("noticed by polling, not by an event")
 	}
@@ -270,13 +259,6 @@ func work(d time.Duration) {
 
 func sidecarPath(root, name string) string {
 	return daemondirtest.Dir{Root: root, Name: name}.Sidecar()
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func mkdir(t *testing.T, path string) string {

@@ -133,7 +133,7 @@ func TestRootIsMissingAtStart(t *testing.T) {
 			w.waitFor("root.missing", 1) // a parent that is a file at the start is an error
 			mkdir(t, filepath.Join(top, "one", "two"))
 			removeAll(t, filepath.Join(top, "one"))
-			write(t, filepath.Join(top, "one"), "a file")
+			daemondirtest.WriteFile(t, filepath.Join(top, "one"), "a file")
 			removeAll(t, filepath.Join(top, "one"))
 			mkdir(t, filepath.Join(top, parents))
 		},
@@ -213,7 +213,7 @@ func TestRootBecomesAFile(t *testing.T) {
 	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
 	removeAll(t, root)
-	write(t, root, "")
+	daemondirtest.WriteFile(t, root, "")
 	w.waitFor("root.lost", 1)
 	daemondirtest.Eventually(t, "an empty registry", func() bool { return w.registry.Len() == 0 })
 	removeAll(t, root)
@@ -295,7 +295,7 @@ func TestRootIsScannedOnce(t *testing.T) {
 	w.waitFor("root.found", 1)
 	for i := range 300 {
 		path := filepath.Join(parent, fmt.Sprint("runtime", i))
-		write(t, path, "")
+		daemondirtest.WriteFile(t, path, "")
 		if i%2 == 0 {
 			removeAll(t, path)
 		}

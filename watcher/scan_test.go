@@ -12,6 +12,7 @@ import (
 
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A single pass must see what the watcher sees.
@@ -22,7 +23,7 @@ func TestScanEqualsWatcher(t *testing.T) {
 	}
 	mkdir(t, filepath.Join(root, "empty"))
 	mkdir(t, filepath.Join(root, daemondir.QuarantinePrefix+"left"))
-	write(t, filepath.Join(root, "file"), "no daemon dir")
+	daemondirtest.WriteFile(t, filepath.Join(root, "file"), "no daemon dir")
 
 	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
@@ -45,7 +46,7 @@ func TestScanMissingRoot(t *testing.T) {
 
 func TestScanRootThatIsAFile(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
-	write(t, root, "")
+	daemondirtest.WriteFile(t, root, "")
 	if err := Scan(t.Context(), registry.New(root)); err == nil {
 		t.Error("a file is served as a root")
 	}

@@ -388,7 +388,7 @@ func TestFilesInRoot(t *testing.T) {
 	w.waitFor("root.found", 1)
 	for i := range 20 {
 		path := filepath.Join(root, "a")
-		write(t, path, "no dir")
+		daemondirtest.WriteFile(t, path, "no dir")
 		if i%2 == 0 {
 			spawn(t, root, fmt.Sprint("daemon", i), 1+i)
 			w.waitPID(fmt.Sprint("daemon", i), 1+i)

@@ -140,7 +140,7 @@ func TestAddReturnsWatchOfAnotherName(t *testing.T) {
 func TestAddReturnsWatchOfUnreadName(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
-	write(t, filepath.Join(root, "a", daemondir.SidecarName("b")), sidecar(1))
+	daemondirtest.WriteFile(t, filepath.Join(root, "a", daemondir.SidecarName("b")), sidecar(1))
 	leaseA := lease(t, sidecarPath(root, "a"))
 	leaseB := lease(t, filepath.Join(root, "a", daemondir.SidecarName("b")))
 	s := undrained(t, root)
@@ -263,7 +263,7 @@ func TestSidecarUnderLease(t *testing.T) {
 	for round := 2; round < 12; round++ {
 		before, _ := w.registry.Get("a")
 		held := lease(t, sidecarPath(root, "a"))
-		write(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
+		daemondirtest.WriteFile(t, filepath.Join(root, "a", daemondir.PIDFileName), fmt.Sprint(round))
 		daemondirtest.Eventually(t, "the lease to be in the watcher's rootPath", func() bool {
 			kind, err := unix.FcntlInt(held.Fd(), unix.F_GETLEASE, 0)
 			return err != nil || kind != unix.F_WRLCK

@@ -50,7 +50,7 @@ func TestNewDefaults(t *testing.T) {
 // A root that can never be served is the user's mistake, to be told at once.
 func TestRunRefusesRoot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runtime")
-	write(t, file, "")
+	daemondirtest.WriteFile(t, file, "")
 	shut := newRoot(t)
 	if err := os.Chmod(shut, 0); err != nil {
 		t.Fatal(err)
@@ -338,7 +338,7 @@ func TestDoubt(t *testing.T) {
 	}
 	w := start(t, setup{Root: root})
 	w.waitPID("a", 1)
-	write(t, link, sidecar(77))
+	daemondirtest.WriteFile(t, link, sidecar(77))
 	w.registry.Doubt("a")
 	daemondirtest.Eventually(t, "the doubted sidecar is read", func() bool {
 		e, _ := w.registry.Get("a")

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // BenchmarkList lists 10,000 dirs of dead daemons, with sidecars of ordinary length: dirs
@@ -22,15 +24,7 @@ func BenchmarkList(b *testing.B) {
 			seen := time.Now().Add(-bench.age).UnixMilli()
 			sidecar := fmt.Sprintf(`{"env": {"PATH": "%s"}, "spawned_at_unix_ms": %d}`, strings.Repeat("/usr/bin:", 250), seen)
 			for i := range 10_000 {
-				dir := filepath.Join(root, fmt.Sprintf("daemon-%d", i))
-				if err := os.Mkdir(dir, 0o755); err != nil {
-					b.Fatal(err)
-				}
-				for name, text := range map[string]string{filepath.Base(dir) + ".daemon.json": sidecar, "daemon.pid": "2147483646"} {
-					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-						b.Fatal(err)
-					}
-				}
+				daemondirtest.Make(b, root, fmt.Sprintf("daemon-%d", i), sidecar, strconv.Itoa(daemondirtest.DeadPID))
 			}
 			for b.Loop() {
 				if code := run(b.Context(), []string{"list", "--root", root}, io.Discard, os.Stderr); code != 0 {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // TestMain hides the configuration of whoever runs the tests.
@@ -50,13 +52,12 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// write writes a file, and makes the directories above it; it returns the path.
 func write(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	daemondirtest.WriteFile(t, path, text)
 	return path
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // What is written appears above the line with the progress, in one piece.
@@ -53,7 +55,7 @@ func TestFollow(t *testing.T) {
 
 // The first scan of a watch shows its progress until all roots are ready.
 func TestWatchShowsProgress(t *testing.T) {
-	var out lockedBuffer
+	var out daemondirtest.Log
 	o := &watchOptions{options: newOptions()}
 	o.screen = &screen{out: &out}
 	first, second := make(chan struct{}), make(chan struct{})
@@ -63,31 +65,12 @@ func TestWatchShowsProgress(t *testing.T) {
 		o.showProgress(t.Context(), func() int { return 2 }, []<-chan struct{}{first, second})
 	}()
 	close(second)
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "reading the runtime root: 2 dirs"); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("shown: %q", out.String())
-		}
-	}
+	daemondirtest.Eventually(t, "progress is shown", func() bool {
+		return strings.Contains(out.String(), "reading the runtime root: 2 dirs")
+	})
 	close(first)
 	<-shown
 	if got := out.String(); !strings.HasSuffix(got, "2 dirs"+eraseLine) {
 		t.Errorf("left on the screen: %q", got)
 	}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Daemon dirs that change while they are read.
@@ -37,14 +38,14 @@ func TestContentChangedAfterOpen(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			path := filepath.Join(makeDir(t, root, "web", tt.opened, ""), "web.daemon.json")
+			path := daemondirtest.Make(t, root, "web", tt.opened, "").Sidecar()
 			f, err := openDir(t, root, "web").OpenSidecar(ReadOnly)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
 			if tt.changed != tt.opened {
-				writeFile(t, path, tt.changed)
+				daemondirtest.WriteFile(t, path, tt.changed)
 			}
 			text, problem := f.content(tt.limit)
 			if problem != tt.want {
@@ -74,7 +75,7 @@ func TestReadWhileRemoved(t *testing.T) {
 	}
 	const entries = 1000
 	root := t.TempDir()
-	dir := filepath.Join(root, "web")
+	dir := daemondirtest.Dir{Root: root, Name: "web"}
 	stop := make(chan struct{})
 	var spawner sync.WaitGroup
 	spawner.Go(func() {
@@ -85,10 +86,10 @@ func TestReadWhileRemoved(t *testing.T) {
 			default:
 			}
 			err := errors.Join(
-				os.Mkdir(dir, 0o755),
-				os.WriteFile(filepath.Join(dir, "web.daemon.json"), []byte(`{"last_seen_unix_ms":2}`), 0o644),
-				os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte("4711"), 0o644),
-				os.RemoveAll(dir),
+				dir.Mkdir(),
+				dir.WriteSidecar([]byte(`{"last_seen_unix_ms":2}`)),
+				dir.WritePID("4711"),
+				os.RemoveAll(dir.Path()),
 			)
 			if err != nil {
 				t.Error(err)
@@ -148,7 +149,7 @@ func checkReadsWhileRewritten(t *testing.T, root string, paddings ...int) {
 		texts[At(ms)] = fmt.Sprintf(`{"last_seen_unix_ms":%d,"env":{"A":"%s"},"spawned_at_unix_ms":%d}`, ms, strings.Repeat("x", padding), ms)
 	}
 	pids := []string{"4711", "815", "4294967295"}
-	dir := makeDir(t, root, "web", texts[At(1700000000000)], pids[0])
+	dir := daemondirtest.Make(t, root, "web", texts[At(1700000000000)], pids[0])
 
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
@@ -156,8 +157,8 @@ func checkReadsWhileRewritten(t *testing.T, root string, paddings ...int) {
 		for i := 0; ; {
 			for _, text := range texts {
 				err := errors.Join(
-					os.WriteFile(filepath.Join(dir, "web.daemon.json"), []byte(text), 0o644),
-					os.WriteFile(filepath.Join(dir, "daemon.pid"), []byte(pids[i%len(pids)]), 0o644),
+					dir.WriteSidecar([]byte(text)),
+					dir.WritePID(pids[i%len(pids)]),
 				)
 				if err != nil {
 					t.Error(err)

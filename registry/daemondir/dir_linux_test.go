@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Whatever stands where a file should be: it is not opened in a way that waits for
@@ -36,9 +38,9 @@ func TestReadSpecialFiles(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			dir := makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
-			sidecar, pid := filepath.Join(dir, "web.daemon.json"), filepath.Join(dir, "daemon.pid")
-			special := filepath.Join(dir, "special")
+			dir := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+			sidecar, pid := dir.Sidecar(), dir.PIDFile()
+			special := filepath.Join(dir.Path(), "special")
 			switch err := tt.make(special); {
 			case errors.Is(err, fs.ErrPermission):
 				t.Skip("only root may make devices")
@@ -64,7 +66,7 @@ func TestReadSpecialFiles(t *testing.T) {
 			}
 			within("reading it as the sidecar", func() {
 				e, err := Read(root, "web")
-				want := Entry{Name: "web", Dir: Identify(stat(t, dir)), Problem: ProblemNotRegular}
+				want := Entry{Name: "web", Dir: Identify(stat(t, dir.Path())), Problem: ProblemNotRegular}
 				if err != nil || e != want {
 					t.Errorf("%+v, %v\nwant %+v", e, err, want)
 				}
@@ -77,11 +79,11 @@ func TestReadSpecialFiles(t *testing.T) {
 // A FIFO somebody writes to is not read either.
 func TestReadFIFOWithWriter(t *testing.T) {
 	root := t.TempDir()
-	dir := filepath.Join(root, "web")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir := daemondirtest.Dir{Root: root, Name: "web"}
+	if err := dir.Mkdir(); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "web.daemon.json")
+	path := dir.Sidecar()
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -103,9 +105,8 @@ func TestReadFIFOWithWriter(t *testing.T) {
 // A sidecar that takes no room on disk would still take it in memory.
 func TestReadSparseSidecar(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
-	path := filepath.Join(dir, "web.daemon.json")
-	if err := os.Truncate(path, 20<<30); err != nil {
+	dir := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+	if err := os.Truncate(dir.Sidecar(), 20<<30); err != nil {
 		t.Skipf("no sparse file of 20 GB here: %v", err)
 	}
 	within("reading it", func() {
@@ -131,9 +132,9 @@ func TestReadWhileRewrittenAtSameLength(t *testing.T) {
 	}
 	path := filepath.Join(root, "probe")
 	for range 50 {
-		writeFile(t, path, "a")
+		daemondirtest.WriteFile(t, path, "a")
 		before := stat(t, path).ModTime()
-		writeFile(t, path, "b")
+		daemondirtest.WriteFile(t, path, "b")
 		if stat(t, path).ModTime().Equal(before) {
 			t.Skip("this file system's times are too coarse to tell two writes apart (Linux before 6.13)")
 		}
@@ -173,7 +174,7 @@ func TestReadNames(t *testing.T) {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				t.Skipf("no such name on this file system: %v", err)
 			}
-			writeFile(t, filepath.Join(dir, strings.TrimPrefix(tt.dir, ".pruned-")+".daemon.json"), `{"last_seen_unix_ms":2}`)
+			daemondirtest.WriteFile(t, filepath.Join(dir, strings.TrimPrefix(tt.dir, ".pruned-")+".daemon.json"), `{"last_seen_unix_ms":2}`)
 			e, err := Read(root, tt.dir)
 			if err != nil || e.Name != tt.dir || e.Problem != ProblemNone || e.LastSeen != At(2) {
 				t.Errorf("%+v, %v", e, err)
@@ -195,8 +196,8 @@ func TestReadNames(t *testing.T) {
 // Under somebody's lease a sidecar is busy: not missing, not invalid, and not waited for.
 func TestReadLeased(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
-	holder, err := os.OpenFile(filepath.Join(dir, "web.daemon.json"), os.O_RDWR, 0)
+	dir := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+	holder, err := os.OpenFile(dir.Sidecar(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func TestReadLeased(t *testing.T) {
 // Whoever holds the lease reads through the file that has it; closing it is the end.
 func TestReadFromUnderOwnLease(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+	dir := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
 	d := openDir(t, root, "web")
 	f, err := d.OpenSidecar(ReadWrite)
 	if err != nil {
@@ -259,7 +260,7 @@ func TestReadFromUnderOwnLease(t *testing.T) {
 		}
 	})
 	want := []byte(`{"last_seen_unix_ms":3}`)
-	if got, err := os.ReadFile(filepath.Join(dir, "web.daemon.json")); err != nil || !bytes.Equal(got, want) {
+	if got, err := os.ReadFile(dir.Sidecar()); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -267,16 +268,16 @@ func TestReadFromUnderOwnLease(t *testing.T) {
 // Read runs for every hint, for years.
 func TestReadLeaksNoDescriptor(t *testing.T) {
 	root := t.TempDir()
-	makeDir(t, root, "good", written, "12")
-	makeDir(t, root, "bad", "[", strings.Repeat("1", 100))
+	daemondirtest.Make(t, root, "good", written, "12")
+	daemondirtest.Make(t, root, "bad", "[", strings.Repeat("1", 100))
 	if err := os.Mkdir(filepath.Join(root, "empty"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	special := makeDir(t, root, "special", "", "12")
-	if err := os.Remove(filepath.Join(special, "special.daemon.json")); err != nil {
+	special := daemondirtest.Make(t, root, "special", "", "12")
+	if err := os.Remove(special.Sidecar()); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mkfifo(filepath.Join(special, "special.daemon.json"), 0o600); err != nil {
+	if err := unix.Mkfifo(special.Sidecar(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := openDescriptors(t)

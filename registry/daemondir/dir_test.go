@@ -19,17 +19,17 @@ import (
 
 func TestRead(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "web", written, "4711")
-	writeFile(t, filepath.Join(dir, "web"), "the trampoline")
-	writeFile(t, filepath.Join(dir, "out.log"), "the user's")
+	dir := daemondirtest.Make(t, root, "web", written, "4711")
+	daemondirtest.WriteFile(t, filepath.Join(dir.Path(), "web"), "the trampoline")
+	daemondirtest.WriteFile(t, filepath.Join(dir.Path(), "out.log"), "the user's")
 	got, err := Read(root, "web")
 	want := Entry{
 		Name:      "web",
-		Dir:       Identify(stat(t, dir)),
-		Sidecar:   stampOf(stat(t, filepath.Join(dir, "web.daemon.json"))),
+		Dir:       Identify(stat(t, dir.Path())),
+		Sidecar:   stampOf(stat(t, dir.Sidecar())),
 		SpawnedAt: At(1700000000123),
 		LastSeen:  At(1700000005000),
-		PIDFile:   stampOf(stat(t, filepath.Join(dir, "daemon.pid"))),
+		PIDFile:   stampOf(stat(t, dir.PIDFile())),
 		PID:       PID{N: 4711, Known: true},
 	}
 	if err != nil || got != want {
@@ -76,23 +76,21 @@ func TestReadContent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			dir := filepath.Join(root, "web")
-			if err := os.Mkdir(dir, 0o755); err != nil {
+			dir := daemondirtest.Dir{Root: root, Name: "web"}
+			if err := dir.Mkdir(); err != nil {
 				t.Fatal(err)
 			}
 			want := Entry{
-				Name: "web", Dir: Identify(stat(t, dir)), Problem: tt.problem,
+				Name: "web", Dir: Identify(stat(t, dir.Path())), Problem: tt.problem,
 				SpawnedAt: tt.spawned, LastSeen: tt.seen, PID: tt.pid,
 			}
 			if tt.sidecar != none {
-				path := filepath.Join(dir, "web.daemon.json")
-				writeFile(t, path, tt.sidecar)
-				want.Sidecar = stampOf(stat(t, path))
+				daemondirtest.WriteFile(t, dir.Sidecar(), tt.sidecar)
+				want.Sidecar = stampOf(stat(t, dir.Sidecar()))
 			}
 			if tt.pidFile != none {
-				path := filepath.Join(dir, "daemon.pid")
-				writeFile(t, path, tt.pidFile)
-				want.PIDFile = stampOf(stat(t, path))
+				daemondirtest.WriteFile(t, dir.PIDFile(), tt.pidFile)
+				want.PIDFile = stampOf(stat(t, dir.PIDFile()))
 			}
 			if got, err := Read(root, "web"); err != nil || got != want {
 				t.Errorf("%+v, %v\nwant %+v", got, err, want)
@@ -111,7 +109,7 @@ func TestReadKeepsSecrets(t *testing.T) {
 		"a-number":   `{"last_seen_unix_ms":"s3cret"}`,
 	} {
 		root := t.TempDir()
-		makeDir(t, root, name, sidecar, "s3cret")
+		daemondirtest.Make(t, root, name, sidecar, "s3cret")
 		e, err := Read(root, name)
 		if said := fmt.Sprintf("%+v %v %s", e, err, e.Problem); strings.Contains(said, "s3cret") {
 			t.Errorf("%s: %s", name, said)
@@ -121,9 +119,9 @@ func TestReadKeepsSecrets(t *testing.T) {
 
 func TestReadWhatIsNoDir(t *testing.T) {
 	root := t.TempDir()
-	other := makeDir(t, t.TempDir(), "link", written, "12")
-	makeDir(t, root, "web", written, "12")
-	writeFile(t, filepath.Join(root, "file"), written)
+	other := daemondirtest.Make(t, t.TempDir(), "link", written, "12").Path()
+	daemondirtest.Make(t, root, "web", written, "12")
+	daemondirtest.WriteFile(t, filepath.Join(root, "file"), written)
 	for _, tt := range []struct{ name, link, dir string }{
 		{"missing", "", "missing"},
 		{"a file", "", "file"},
@@ -148,8 +146,8 @@ func TestReadWhatIsNoDir(t *testing.T) {
 // Symlinks are not followed, wherever they lead; a sidecar that is a directory is none.
 func TestReadWhatIsNoFile(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
-	writeFile(t, outside, `{"last_seen_unix_ms":9}`)
-	writeFile(t, outside+".pid", "99")
+	daemondirtest.WriteFile(t, outside, `{"last_seen_unix_ms":9}`)
+	daemondirtest.WriteFile(t, outside+".pid", "99")
 	for _, tt := range []struct {
 		name string
 		make func(t *testing.T, dir, sidecar string)
@@ -161,7 +159,7 @@ func TestReadWhatIsNoFile(t *testing.T) {
 		}},
 		{"symlink to a file outside", func(t *testing.T, dir, sidecar string) { symlink(t, outside, sidecar) }},
 		{"symlink to a file inside", func(t *testing.T, dir, sidecar string) {
-			writeFile(t, filepath.Join(dir, "real.json"), `{"last_seen_unix_ms":9}`)
+			daemondirtest.WriteFile(t, filepath.Join(dir, "real.json"), `{"last_seen_unix_ms":9}`)
 			symlink(t, "real.json", sidecar)
 		}},
 		{"symlink to itself", func(t *testing.T, dir, sidecar string) { symlink(t, filepath.Base(sidecar), sidecar) }},
@@ -169,12 +167,12 @@ func TestReadWhatIsNoFile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			dir := filepath.Join(root, "web")
-			if err := os.Mkdir(dir, 0o755); err != nil {
+			dir := daemondirtest.Dir{Root: root, Name: "web"}
+			if err := dir.Mkdir(); err != nil {
 				t.Fatal(err)
 			}
-			tt.make(t, dir, filepath.Join(dir, "web.daemon.json"))
-			writeFile(t, filepath.Join(dir, "daemon.pid"), "12")
+			tt.make(t, dir.Path(), dir.Sidecar())
+			daemondirtest.WriteFile(t, dir.PIDFile(), "12")
 			e, err := Read(root, "web")
 			if err != nil || e.Problem != ProblemNotRegular || e.LastSeen.Known || e.Sidecar != (Stamp{}) {
 				t.Errorf("as the sidecar: %+v, %v", e, err)
@@ -188,17 +186,14 @@ func TestReadWhatIsNoFile(t *testing.T) {
 
 	t.Run("pid file that is a directory", func(t *testing.T) {
 		root := t.TempDir()
-		makeDir(t, filepath.Join(root, "web"), "daemon.pid", "{}", "")
-		writeFile(t, filepath.Join(root, "web", "web.daemon.json"), "{}")
+		daemondirtest.Make(t, filepath.Join(root, "web"), "daemon.pid", "{}", "")
+		daemondirtest.WriteFile(t, filepath.Join(root, "web", "web.daemon.json"), "{}")
 		checkNoPID(t, root, "web")
 	})
 	t.Run("pid file that is a symlink", func(t *testing.T) {
 		root := t.TempDir()
-		dir := makeDir(t, root, "web", "{}", "")
-		if err := os.Remove(filepath.Join(dir, "daemon.pid")); err != nil {
-			t.Fatal(err)
-		}
-		symlink(t, outside+".pid", filepath.Join(dir, "daemon.pid"))
+		dir := daemondirtest.Make(t, root, "web", "{}", "")
+		symlink(t, outside+".pid", dir.PIDFile())
 		checkNoPID(t, root, "web")
 	})
 }
@@ -223,7 +218,7 @@ func TestReadPermission(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+			daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
 			path := filepath.Join(root, tt.deny)
 			if err := os.Chmod(path, 0); err != nil {
 				t.Fatal(err)
@@ -246,12 +241,12 @@ func TestReadPermission(t *testing.T) {
 
 func TestReadQuarantined(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "foo", `{"last_seen_unix_ms":2}`, "12")
+	dir := daemondirtest.Make(t, root, "foo", `{"last_seen_unix_ms":2}`, "12")
 	before, err := Read(root, "foo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(dir, filepath.Join(root, ".pruned-foo")); err != nil {
+	if err := os.Rename(dir.Path(), filepath.Join(root, ".pruned-foo")); err != nil {
 		t.Fatal(err)
 	}
 	after, err := Read(root, ".pruned-foo")
@@ -265,8 +260,8 @@ func TestReadQuarantined(t *testing.T) {
 // ReadFrom is for whoever has the sidecar open for writing.
 func TestReadFrom(t *testing.T) {
 	root := t.TempDir()
-	dir := makeDir(t, root, "web", `{"spawned_at_unix_ms":1}`, "12")
-	if err := os.Chmod(filepath.Join(dir, "web.daemon.json"), 0o640); err != nil {
+	dir := daemondirtest.Make(t, root, "web", `{"spawned_at_unix_ms":1}`, "12")
+	if err := os.Chmod(dir.Sidecar(), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	want, err := Read(root, "web")
@@ -303,7 +298,7 @@ func TestOpenDirIsPinned(t *testing.T) {
 	}
 	setup := func(t *testing.T) (root, dir string, d *Dir, want Entry) {
 		root = t.TempDir()
-		dir = makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+		dir = daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12").Path()
 		want, err := Read(root, "web")
 		if err != nil {
 			t.Fatal(err)
@@ -312,7 +307,7 @@ func TestOpenDirIsPinned(t *testing.T) {
 	}
 	t.Run("swapped for a symlink", func(t *testing.T) {
 		_, dir, d, want := setup(t)
-		other := makeDir(t, t.TempDir(), "web", `{"last_seen_unix_ms":9}`, "99")
+		other := daemondirtest.Make(t, t.TempDir(), "web", `{"last_seen_unix_ms":9}`, "99").Path()
 		if err := os.Rename(dir, dir+".away"); err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +321,7 @@ func TestOpenDirIsPinned(t *testing.T) {
 		if err := os.Rename(dir, dir+".away"); err != nil {
 			t.Fatal(err)
 		}
-		makeDir(t, root, "web", `{"last_seen_unix_ms":9}`, "99")
+		daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":9}`, "99")
 		if got, err := d.Read(); err != nil || got != want {
 			t.Errorf("%+v, %v\nwant %+v", got, err, want)
 		}
@@ -336,7 +331,7 @@ func TestOpenDirIsPinned(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		makeDir(t, root, "web", `{"last_seen_unix_ms":9}`, "99")
+		daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":9}`, "99")
 		got, err := d.Read()
 		if err != nil || got != (Entry{Name: "web", Dir: want.Dir, Problem: ProblemNoSidecar}) {
 			t.Errorf("%+v, %v", got, err)
@@ -352,11 +347,11 @@ func TestStampChanges(t *testing.T) {
 		name   string
 		change func(t *testing.T, path string)
 	}{
-		{"longer", func(t *testing.T, path string) { writeFile(t, path, `{"last_seen_unix_ms":22}`) }},
-		{"truncated", func(t *testing.T, path string) { writeFile(t, path, "") }},
+		{"longer", func(t *testing.T, path string) { daemondirtest.WriteFile(t, path, `{"last_seen_unix_ms":22}`) }},
+		{"truncated", func(t *testing.T, path string) { daemondirtest.WriteFile(t, path, "") }},
 		{"same length, another time", func(t *testing.T, path string) {
 			before := stat(t, path).ModTime()
-			writeFile(t, path, `{"last_seen_unix_ms":3}`)
+			daemondirtest.WriteFile(t, path, `{"last_seen_unix_ms":3}`)
 			// As if the clock had ticked: two writes within one tick may have the same time.
 			if err := os.Chtimes(path, time.Time{}, before.Add(time.Millisecond)); err != nil {
 				t.Fatal(err)
@@ -367,7 +362,7 @@ func TestStampChanges(t *testing.T) {
 				t.Skip("there is no inode in a stamp on Windows")
 			}
 			before := stat(t, path).ModTime()
-			writeFile(t, path+".new", `{"last_seen_unix_ms":3}`)
+			daemondirtest.WriteFile(t, path+".new", `{"last_seen_unix_ms":3}`)
 			if err := os.Chtimes(path+".new", time.Time{}, before); err != nil {
 				t.Fatal(err)
 			}
@@ -378,12 +373,12 @@ func TestStampChanges(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			dir := makeDir(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
+			dir := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")
 			before, err := Read(root, "web")
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.change(t, filepath.Join(dir, "web.daemon.json"))
+			tt.change(t, dir.Sidecar())
 			after, err := Read(root, "web")
 			if err != nil {
 				t.Fatal(err)
@@ -395,21 +390,6 @@ func TestStampChanges(t *testing.T) {
 				t.Errorf("the pid file's stamp or the dir's identity changed: %+v, was %+v", after, before)
 			}
 		})
-	}
-}
-
-// makeDir makes the daemon dir root/name with its two files, and returns its path.
-func makeDir(t *testing.T, root, name, sidecar, pid string) string {
-	t.Helper()
-	d := daemondirtest.Make(t, root, name, sidecar, "")
-	writeFile(t, d.PIDFile(), pid)
-	return d.Path()
-}
-
-func writeFile(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 

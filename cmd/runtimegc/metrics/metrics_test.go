@@ -15,36 +15,9 @@ import (
 
 	"runtimegc/prune"
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir/daemondirtest"
 	"runtimegc/watcher"
 )
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex // guards text
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), what)
-}
-
-// eventually waits until ok returns true.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
-}
 
 // testMetrics returns metrics with a collector and a watcher for each root, which have
 // seen nothing but one empty sweep.
@@ -147,7 +120,7 @@ func publish(t *testing.T, m *Metrics, log io.Writer) (stop func()) {
 		case <-time.After(20 * time.Second):
 			t.Fatal("Publish does not return")
 		}
-		eventually(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= before })
+		daemondirtest.Eventually(t, "every goroutine has ended", func() bool { return runtime.NumGoroutine() <= before })
 	})
 	t.Cleanup(stop)
 	return stop

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Without a host, only this machine is served.
@@ -39,7 +41,7 @@ func TestAddress(t *testing.T) {
 // Only reads of /metrics are served; scrapes do not disturb each other.
 func TestServer(t *testing.T) {
 	m := testMetrics(t, Options{Listen: "127.0.0.1:0"}, "/a", "/b")
-	var log lines
+	var log daemondirtest.Log
 	stop := publish(t, m, &log)
 	url := "http://" + m.listener.Addr().String()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
@@ -93,7 +95,7 @@ func TestServer(t *testing.T) {
 		conn.Close()
 		t.Error("it still listens")
 	}
-	if log.count("metrics.failed") != 0 {
+	if len(log.Events("metrics.failed")) != 0 {
 		t.Error("the end of the server is logged as a failure")
 	}
 }
@@ -154,9 +156,9 @@ func TestStuckScrapers(t *testing.T) {
 		defer conn.Close()
 		fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nX: ")
 	}
-	eventually(t, "as many are connected as may be", func() bool { open, _ := listener.counts(); return open >= maxScrapers })
+	daemondirtest.Eventually(t, "as many are connected as may be", func() bool { open, _ := listener.counts(); return open >= maxScrapers })
 	url := "http://" + m.listener.Addr().String() + "/metrics"
-	eventually(t, "one gets through that is not stuck", func() bool {
+	daemondirtest.Eventually(t, "one gets through that is not stuck", func() bool {
 		resp, err := (&http.Client{Timeout: 20 * time.Second}).Get(url)
 		if err != nil {
 			return false

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // A file that node_exporter would not read is refused; a relative path is made absolute.
@@ -29,13 +31,13 @@ func TestTextfileTrouble(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "collector")
 	file := filepath.Join(dir, "runtimegc.prom")
 	m := testMetrics(t, Options{Textfile: Textfile(file)}, "/a")
-	var log lines
+	var log daemondirtest.Log
 	stop := publish(t, m, &log)
 	sweep := func() { m.swept <- struct{}{} } // there is one slot: of three, two were taken in
 	for range 5 {
 		sweep()
 	}
-	if n := log.count("metrics.failed"); n != 1 {
+	if n := len(log.Events("metrics.failed")); n != 1 {
 		t.Errorf("logged %d times that there is no directory", n)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -44,16 +46,16 @@ func TestTextfileTrouble(t *testing.T) {
 	for range 3 {
 		sweep()
 	}
-	eventually(t, "the file is there", func() bool { _, err := os.Stat(file); return err == nil })
-	eventually(t, "a directory is in its place", func() bool { // another trouble
+	daemondirtest.Eventually(t, "the file is there", func() bool { _, err := os.Stat(file); return err == nil })
+	daemondirtest.Eventually(t, "a directory is in its place", func() bool { // another trouble
 		return os.Remove(file) == nil && os.Mkdir(file, 0o755) == nil
 	})
 	for range 3 {
 		sweep()
 	}
 	stop()
-	if log.count("metrics.failed") != 2 || log.count("metrics.restored") != 1 {
-		t.Errorf("the log has\n%s", log.text.String())
+	if len(log.Events("metrics.failed")) != 2 || len(log.Events("metrics.restored")) != 1 {
+		t.Errorf("the log has\n%s", log.String())
 	}
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {

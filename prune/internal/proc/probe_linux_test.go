@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -19,46 +18,17 @@ import (
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
-// sleepVar makes the test binary a process to be looked at: it waits to be killed.
-const sleepVar = "RUNTIMEGC_TEST_SLEEP"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(sleepVar) != "" {
-		time.Sleep(time.Hour)
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-// deadPID is above every Linux system's largest pid (2^22, proc_sys_kernel(5)).
-const deadPID = daemondirtest.DeadPID
+func TestMain(m *testing.M) { daemondirtest.Main(m) }
 
 // start starts a process whose program is name in a dir of its own.
 func start(t *testing.T, name string) (q Query, cmd *exec.Cmd) {
 	t.Helper()
-	dir := t.TempDir()
-	self, err := os.ReadFile("/proc/self/exe")
+	d, cmd := daemondirtest.MakeLive(t, t.TempDir(), name)
+	info, err := os.Stat(d.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	exe := filepath.Join(dir, name)
-	if err := os.WriteFile(exe, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(exe)
-	cmd.Env = append(os.Environ(), sleepVar+"=1")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return Query{Dir: dir, ID: daemondir.Identify(info)}, cmd
+	return Query{Dir: d.Path(), ID: daemondir.Identify(info)}, cmd
 }
 
 // With a pidfd and without, the same is told of the same process.
@@ -192,7 +162,7 @@ func TestStartOf(t *testing.T) {
 	if err != nil || got-other < -100 || got-other > 2100 {
 		t.Errorf("started at %d, gopsutil says %d, %v", got, other, err)
 	}
-	if _, err := startOf(&process.Process{Pid: deadPID}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := startOf(&process.Process{Pid: daemondirtest.DeadPID}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of no process: %v", err)
 	}
 }

@@ -1,6 +1,6 @@
-// Package daemondirtest makes daemon dirs for tests, waits for what comes of them, and
-// collects what is logged meanwhile, in the manner of net/http/httptest. Only tests
-// import it.
+// Package daemondirtest makes daemon dirs for tests, and daemons, waits for what comes of
+// them, and collects what is logged meanwhile, in the manner of net/http/httptest. Only
+// tests import it.
 //
 // It spells the names of the files out and does not import package daemondir: it plays
 // the spawner, which is another program, and daemondir's own tests use it too.
@@ -10,10 +10,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -71,6 +75,12 @@ func (d Dir) Sidecar() string { return filepath.Join(d.Root, d.Name, d.Name+".da
 // PIDFile returns the path of its pid file.
 func (d Dir) PIDFile() string { return filepath.Join(d.Root, d.Name, "daemon.pid") }
 
+// Exists says whether there is something of its name.
+func (d Dir) Exists() bool {
+	_, err := os.Lstat(d.Path())
+	return err == nil
+}
+
 // Mkdir is the first step of a spawn. A directory that exists is used again.
 func (d Dir) Mkdir() error {
 	if err := os.Mkdir(d.Path(), 0o755); !errors.Is(err, fs.ErrExist) {
@@ -107,6 +117,94 @@ func Make[Text string | []byte](t testing.TB, root, name string, sidecar Text, p
 	return d
 }
 
+// MakeDead makes the dir of a daemon that was spawned and last seen age ago, and whose
+// process has exited.
+func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
+	t.Helper()
+	seen := time.Now().Add(-age)
+	return Make(t, root, name, Sidecar(seen, seen), strconv.Itoa(DeadPID))
+}
+
+// trampolineVar makes the test binary be a daemon.
+const trampolineVar = "RUNTIMEGC_TEST_DAEMON"
+
+// Main is the TestMain of a package that calls [MakeLive]. In a process that MakeLive
+// started it waits to be killed.
+func Main(m *testing.M) {
+	if os.Getenv(trampolineVar) != "" {
+		time.Sleep(time.Hour)
+		os.Exit(0)
+	}
+	m.Run()
+}
+
+// MakeLive makes the dir of a daemon that runs until it is killed, or the test ends. Its
+// program, which lies in the dir, is the test binary: see [Main].
+func MakeLive(t testing.TB, root, name string) (Dir, *exec.Cmd) {
+	t.Helper()
+	now := time.Now()
+	d := Make(t, root, name, Sidecar(now, now), "")
+	program := filepath.Join(d.Path(), name)
+	self, err := os.Executable()
+	if err == nil && os.Link(self, program) != nil {
+		// Another file system, or fs.protected_hardlinks: the spawner copies, too.
+		err = CopyProgram(program, self)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), trampolineVar+"=1")
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if err := d.WritePID(strconv.Itoa(cmd.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	return d, cmd
+}
+
+// CopyProgram copies an executable file to a path where there is none, ready to be run.
+func CopyProgram(to, from string) error {
+	// No fork meanwhile: a child would inherit the open file for a moment, and a file that
+	// is open for writing cannot be executed (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
+}
+
+// WriteFile writes text to the file at path, and ends the test if that fails.
+func WriteFile(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ReadFile returns the text of the file at path, and ends the test if it cannot.
+func ReadFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // Patience is how long a test waits for what must happen. It is long because machines
 // are slow at times; only a test that fails uses it up.
 const Patience = time.Minute
@@ -115,10 +213,24 @@ const Patience = time.Minute
 // within [Patience].
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", Patience, what)
+	EventuallyNone(t, func() string {
+		if done() {
+			return ""
 		}
+		return what
+	})
+}
+
+// EventuallyNone waits until amiss returns nothing that is, and ends the test with what it
+// returned last if that does not happen within [Patience].
+func EventuallyNone(t testing.TB, amiss func() string) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	for last := amiss(); last != ""; last = amiss() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", Patience, last)
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 

@@ -17,8 +17,13 @@ func (o *observer) account(r report) {
 	}
 	for _, out := range r.outcomes {
 		switch r.kind {
+		case recording:
+			var stats Stats
+			o.accountRefresh(&out, &stats)
+			o.count(func(t *Totals) { t.Refreshed += stats.Refreshed })
+			continue
 		case refreshing:
-			o.accountRefresh(&out)
+			o.accountRefresh(&out, &o.pass.stats)
 		case removing:
 			o.accountRemoval(&out)
 		case finishing:
@@ -47,10 +52,10 @@ func (o *observer) accountKept(row Row, d *daemon) {
 	}
 }
 
-func (o *observer) accountRefresh(out *outcome) {
+func (o *observer) accountRefresh(out *outcome, stats *Stats) {
 	name := out.entry.Name
 	d := o.daemons[name]
-	switch stats := &o.pass.stats; {
+	switch {
 	case o.dryRun:
 		stats.Refreshed++
 	case out.err == nil && out.fresh != out.entry:

@@ -11,7 +11,8 @@ import (
 type kind uint8
 
 const (
-	refreshing kind = iota
+	recording kind = iota // exits, in a pass or outside of one; row.LastSeen is when they were noticed
+	refreshing
 	removing
 	finishing // removing what an interrupted removal left
 	ending    // there are no more tasks in this pass
@@ -96,8 +97,10 @@ func (w *worker) do(ctx context.Context, t task) report {
 		}
 		var o outcome
 		switch t.kind {
+		case recording:
+			o = w.refresh(it, it.row.LastSeen.MS)
 		case refreshing:
-			o = w.refresh(it, t.now)
+			o = w.refresh(it, unixMS(t.now))
 		case removing:
 			o = w.remove(it)
 		case finishing:
@@ -122,8 +125,8 @@ func (w *worker) close() {
 	w.refresher, w.remover, w.removerErr = nil, nil, nil
 }
 
-// refresh sets last_seen_unix_ms of a live daemon to now.
-func (w *worker) refresh(it item, now time.Time) outcome {
+// refresh sets last_seen_unix_ms of a daemon that was alive at ms.
+func (w *worker) refresh(it item, ms uint64) outcome {
 	o := outcome{item: it, fresh: it.entry}
 	if w.dryRun {
 		return o
@@ -134,7 +137,7 @@ func (w *worker) refresh(it item, now time.Time) outcome {
 			return o
 		}
 	}
-	o.fresh, o.err = w.refresher.refresh(it.entry, unixMS(now))
+	o.fresh, o.err = w.refresher.refresh(it.entry, ms)
 	if o.err == nil && o.fresh != it.entry {
 		w.reg.Expect(o.fresh) // before the watcher handles the event of this write
 	}

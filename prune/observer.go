@@ -29,6 +29,9 @@ type observer struct {
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
 	pass *pass // nil: no sweep is under way
+
+	exited   []item // daemons whose exit is yet to be recorded in their sidecars
+	recorded bool   // the worker got some of them, so it must get the ending task as well
 }
 
 // daemon is what is known of one daemon dir besides its entry, and what has been logged
@@ -38,6 +41,7 @@ type daemon struct {
 	dir          daemondir.FileID
 	spawnedAt    daemondir.Timestamp // of the sidecar, when the process was probed
 	judgeAgainAt uint64              // in ms since the epoch; see the function of that name
+	exitedAt     uint64              // when its exit was noticed, in ms since the epoch; 0: it was not
 	invalid      bool                // there is no usable sidecar
 
 	added      bool          // daemon.added was logged
@@ -176,7 +180,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	d.invalid = e.Problem != daemondir.ProblemNone
 	defer func() {
 		o.countMove(was, d.state())
-		d.judgeAgainAt = judgeAgainAt(e, d.Liveness, o.Times().StaleAfter)
+		d.judgeAgainAt = judgeAgainAt(d.seen(e), d.Liveness, o.Times().StaleAfter)
 	}()
 	spawnedAt := e.SpawnedAt
 	if d.invalid {
@@ -230,8 +234,32 @@ func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemon
 		}
 	case d.State == Dead && d.live:
 		d.live = false
-		o.logExited(name, d, pid, staleAt(e.LastSeen, o.Times().StaleAfter))
+		o.recordExit(d, e)
+		o.logExited(name, d, pid, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
 	}
+}
+
+// recordExit has the time of an exit written into the sidecar: the daemon was alive until
+// then, and its dir is kept for all of StaleAfter from then on. The last refresh may be a
+// sweep interval old, or more if the host was suspended.
+func (o *observer) recordExit(d *daemon, e daemondir.Entry) {
+	at := o.eventAt
+	if at.IsZero() {
+		at = o.now()
+	}
+	d.exitedAt = unixMS(at)
+	if e.Problem == daemondir.ProblemNone && d.seen(e) != e && !o.dryRun {
+		o.exited = append(o.exited, item{e, Row{LastSeen: d.seen(e).LastSeen}})
+	}
+}
+
+// seen returns e with the exit of the daemon taken into account, whether or not it could be
+// recorded in the sidecar.
+func (d *daemon) seen(e daemondir.Entry) daemondir.Entry {
+	if d.exitedAt > e.LastSeen.MS {
+		e.LastSeen = daemondir.At(d.exitedAt)
+	}
+	return e
 }
 
 // watchExit has the exit of a live daemon announced. If its handle cannot be added, sweeps

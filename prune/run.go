@@ -112,7 +112,7 @@ func (o *observer) run(ctx context.Context) {
 			o.observeChanges() // so that this sweep includes them
 			o.beginPass(nil)
 		}
-		if o.pass != nil && !busy {
+		if !busy {
 			busy = o.advance(tasks)
 		}
 	}
@@ -121,6 +121,19 @@ func (o *observer) run(ctx context.Context) {
 // advance gives the idle worker the next task, if there is one, or ends the pass if it is
 // over. It reports whether the worker is busy now.
 func (o *observer) advance(tasks chan<- task) bool {
+	if len(o.exited) > 0 {
+		tasks <- task{kind: recording, items: o.exited}
+		o.exited, o.recorded = nil, true
+		return true
+	}
+	if o.pass == nil {
+		if o.recorded {
+			o.recorded = false
+			tasks <- task{kind: ending}
+			return true
+		}
+		return false
+	}
 	if t, ok := o.pass.next(); ok {
 		o.beingRemoved = t.removal()
 		tasks <- t
@@ -233,7 +246,7 @@ func (o *observer) judge(n int) {
 			continue // gone since the pass began
 		}
 		o.check(name, d, e, swept)
-		it := item{e, o.row(e, d.Liveness, p.now, p.staleAfter)}
+		it := item{e, o.row(d.seen(e), d.Liveness, p.now, p.staleAfter)}
 		p.stats.count(it.row.State)
 		switch it.row.Decision {
 		case Remove:

@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -74,9 +75,33 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	if err := fsys.Patch(f, text, tail, offset); err != nil {
 		return e, fmt.Errorf("writing %q: %w", path, err)
 	}
+	if r.now().Sub(leased) > maxLeaseAge && !fsys.LeaseHeld(f) {
+		if err := recheckWritten(f, fsys.Patched(text, tail, offset), tail, offset); err != nil {
+			return e, fmt.Errorf("writing %q: %w", path, err)
+		}
+	}
 	e.LastSeen = daemondir.At(ms)
 	e.Sidecar, err = f.Stamp()
 	return e, err
+}
+
+// errOverwritten says that a refresh may have damaged a sidecar. It cannot be repaired: what
+// stood where we wrote is not known.
+var errOverwritten = errors.New("this process was stopped right before the write, and another has written the file meanwhile; check it, or respawn the daemon")
+
+// recheckWritten looks for what became of a write of tail, if we were stopped right before it
+// for so long that the lease had ended: another process may have written the file. want is
+// the file if it has not. The error is errOverwritten, or errNotNow if all of the file is
+// the other's.
+func recheckWritten(f *daemondir.File, want, tail []byte, offset int) error {
+	now, _, _ := f.Text()
+	switch {
+	case bytes.Equal(now, want):
+		return nil
+	case len(now) >= offset+len(tail) && bytes.Equal(now[offset:offset+len(tail)], tail):
+		return errOverwritten
+	}
+	return errNotNow
 }
 
 // read reads f, the sidecar of e. The error is errNotNow if it does not say the same as e.

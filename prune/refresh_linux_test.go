@@ -71,6 +71,53 @@ func TestRefreshAfterALongStop(t *testing.T) {
 	}
 }
 
+// Stopped after the last look at the clock, for so long that the lease ended and a spawner
+// wrote: a damaged sidecar is reported, and one that was written after us is left alone.
+func TestRefreshStoppedBeforeItsWrite(t *testing.T) {
+	const breakTime = "/proc/sys/fs/lease-break-time"
+	was, err := os.ReadFile(breakTime)
+	if err != nil || os.Geteuid() != 0 || os.WriteFile(breakTime, []byte("1"), 0) != nil {
+		t.Skip("setting the time after which a lease ends takes root")
+	}
+	t.Cleanup(func() { _ = os.WriteFile(breakTime, was, 0) })
+	spawned := sidecarText(7_777_777, 7_777_777)
+	for rule, row := range map[string]struct {
+		look int // the look at the clock after which we are stopped
+		err  error
+	}{
+		"before": {2, errOverwritten},
+		"after":  {3, errNotNow},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+			needLeases(t, d)
+			r, err := newRefresher(d.Root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			at, looks := time.Now(), 0
+			r.now = func() time.Time {
+				if looks++; looks == row.look {
+					before := at
+					daemondirtest.WriteFile(t, d.Sidecar(), spawned) // waits until the lease ends
+					at = at.Add(time.Minute)
+					if row.look == 2 {
+						return before
+					}
+				}
+				return at
+			}
+			if _, err := r.refresh(entryOf(t, d), 3); !errors.Is(err, row.err) {
+				t.Errorf("error %v, want %v", err, row.err)
+			}
+			if got := daemondirtest.ReadFile(t, d.Sidecar()); row.err == errNotNow && got != spawned {
+				t.Errorf("the sidecar is %q", got)
+			}
+		})
+	}
+}
+
 // What a refresh says the sidecar is now is what it is now.
 func TestRefreshSaysWhatItLeft(t *testing.T) {
 	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
@@ -282,6 +329,67 @@ func TestRefreshOnAFullDisk(t *testing.T) {
 	if wrote, err := refresh(root, entryOf(t, d), 1_800_000_000_000); err != nil || !wrote {
 		t.Errorf("wrote %v, error %v", wrote, err)
 	}
+}
+
+// A new file in place of the old one is no more open to others, and no less to itself.
+func TestReplaceKeepsAttributes(t *testing.T) {
+	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
+	if err := os.Chmod(d.Sidecar(), 0o640|os.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	// u::rw-, u:65533:r--, g::---, m::r--, o::---, by linux/posix_acl_xattr.h
+	acl := []byte("\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xfd\xff\x00\x00" +
+		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff")
+	attributes := map[string]string{"user.note": "kept", "system.posix_acl_access": string(acl)}
+	for name, value := range attributes {
+		if err := unix.Setxattr(d.Sidecar(), name, []byte(value), 0); err != nil {
+			t.Skipf("no %s here: %v", name, err)
+		}
+	}
+	want, err := os.Stat(d.Sidecar())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a new file there has, and the old one has not.
+	inherited := append([]byte(nil), acl...)
+	if err := unix.Setxattr(d.Path(), "system.posix_acl_default", inherited, 0); err != nil {
+		t.Fatal(err)
+	}
+	replace := func() error {
+		f := openSidecar(t, d, daemondir.ReadWrite)
+		defer f.Close()
+		text, said, _ := f.Text()
+		tail, offset := said.WithLastSeen(text, said.LastSeen.MS+1)
+		return fsys.Replace(d.Sidecar(), entryOf(t, d).Dir, f, text, tail, offset)
+	}
+	check := func() {
+		t.Helper()
+		if got, err := os.Stat(d.Sidecar()); err != nil || got.Mode() != want.Mode() {
+			t.Errorf("mode is %v, %v, want %v", got.Mode(), err, want.Mode())
+		}
+		for _, name := range []string{"user.note", "system.posix_acl_access"} {
+			buf := make([]byte, 1000)
+			n, err := unix.Getxattr(d.Sidecar(), name, buf)
+			if got := string(buf[:max(n, 0)]); got != attributes[name] {
+				t.Errorf("%s is %q, %v, want %q", name, got, err, attributes[name])
+			}
+		}
+	}
+	if err := replace(); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	if err := unix.Removexattr(d.Sidecar(), "system.posix_acl_access"); err != nil {
+		t.Fatal(err)
+	}
+	delete(attributes, "system.posix_acl_access")
+	if want, err = os.Stat(d.Sidecar()); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(); err != nil {
+		t.Fatal(err)
+	}
+	check()
 }
 
 // As root on another's sidecar: a spawner that no longer owned its file could not write

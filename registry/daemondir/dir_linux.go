@@ -181,5 +181,14 @@ func (f *File) readStart(buf []byte) (int, error) {
 	return IgnoringEINTR(func() (int, error) { return unix.Pread(f.fd, buf, 0) })
 }
 
-// Mode returns the permission bits of the file as it was opened.
-func (f *File) Mode() os.FileMode { return os.FileMode(f.st.Mode & 0o7777) }
+// Mode returns the permission bits of the file as it was opened, setuid and the like among
+// them.
+func (f *File) Mode() os.FileMode {
+	mode := os.FileMode(f.st.Mode & 0o777)
+	for bit, flag := range map[uint32]os.FileMode{unix.S_ISUID: os.ModeSetuid, unix.S_ISGID: os.ModeSetgid, unix.S_ISVTX: os.ModeSticky} {
+		if f.st.Mode&bit != 0 {
+			mode |= flag
+		}
+	}
+	return mode
+}

@@ -128,5 +128,8 @@ func (f *File) readStart(buf []byte) (int, error) {
 	return n, err
 }
 
-// Mode returns the permission bits of the file as it was opened.
-func (f *File) Mode() os.FileMode { return f.info.Mode().Perm() }
+// Mode returns the permission bits of the file as it was opened, setuid and the like among
+// them.
+func (f *File) Mode() os.FileMode {
+	return f.info.Mode() & (os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky)
+}

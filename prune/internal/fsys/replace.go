@@ -38,12 +38,7 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 	if info, err := d.Stat("."); err != nil || daemondir.Identify(info) != id {
 		return ErrChanged
 	}
-	// The tail may end before the text does, if the new number is as long as the old one.
-	renewed := append(append([]byte(nil), text[:offset]...), tail...)
-	if len(renewed) < len(text) {
-		renewed = append(renewed, text[len(renewed):]...)
-	}
-	err = writeTemp(d, name, f.Mode(), renewed)
+	err = writeTemp(d, name, f, Patched(text, tail, offset))
 	if err == nil {
 		err = unchanged(d, name, text)
 	}
@@ -60,8 +55,21 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 	return nil
 }
 
-// writeTemp writes text to a new temporary file with that mode, and with the owner of name.
-func writeTemp(d *os.Root, name string, mode os.FileMode, text []byte) error {
+// Patched returns text after a [Patch]. The tail may end before the text does, if the new
+// number is as long as the old one.
+func Patched(text, tail []byte, offset int) []byte {
+	patched := append(append([]byte(nil), text[:offset]...), tail...)
+	if len(patched) < len(text) {
+		patched = append(patched, text[len(patched):]...)
+	}
+	return patched
+}
+
+// writeTemp writes text to a new temporary file with the owner, the mode and the attributes
+// of f, which is name; an access control list (acl(5)) is an attribute. The error may say
+// that one of them cannot be kept: a sidecar is full of secrets, and must not become readable
+// for others.
+func writeTemp(d *os.Root, name string, f *daemondir.File, text []byte) error {
 	info, err := d.Lstat(name)
 	if err != nil {
 		return ErrChanged
@@ -72,8 +80,9 @@ func writeTemp(d *os.Root, name string, mode os.FileMode, text []byte) error {
 		return err
 	}
 	_, err = t.Write(text)
-	// The owner before the mode, because chown(2) may clear mode bits.
-	return errors.Join(err, keepOwner(t, info), t.Chmod(mode), t.Sync(), t.Close())
+	// The owner before the mode, because chown(2) may clear mode bits; then the attributes,
+	// because chmod(2) changes an access control list.
+	return errors.Join(err, keepOwner(t, info), t.Chmod(f.Mode()), keepAttributes(t, f), t.Sync(), t.Close())
 }
 
 // unchanged returns ErrChanged unless name still is a regular file with that text.
@@ -82,7 +91,7 @@ func unchanged(d *os.Root, name string, text []byte) error {
 	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(text)) {
 		return ErrChanged
 	}
-	f, err := d.Open(name)
+	f, err := d.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return ErrChanged
 	}

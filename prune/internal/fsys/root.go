@@ -5,7 +5,7 @@
 //	root.go      the open runtime root
 //	tree.go      emptying a directory        lease_*.go  leases, and writing under one
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
-//	mounts_*.go  mounts below the root       owner_*.go, links_*.go  attributes of a file
+//	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   taking a flock(2)           locks_*.go  the table of flocks
 package fsys
 

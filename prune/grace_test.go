@@ -51,7 +51,9 @@ func TestExitThatCannotBeRecorded(t *testing.T) {
 	const staleAfter = 2 * time.Second
 	b := running(t, Options{SweepInterval: 50 * time.Millisecond, StaleAfter: staleAfter})
 	d, kill := b.liveSince(t, time.Hour)
-	needLeases(t, d)
+	if !hasLeases(t, d) {
+		t.Skip("no leases here")
+	}
 	// While somebody has it open, there is no lease, and nothing is written.
 	reader, err := os.Open(d.Sidecar())
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"runtimegc/prune"
+	"runtimegc/registry/daemondir"
 )
 
 // envPrefix begins the names of the environment variables.
@@ -88,8 +89,7 @@ type configFile struct {
 
 func newConfigFile(given string) (configFile, error) {
 	if given == "" {
-		home, _ := os.UserHomeDir() // without one there is no file
-		return configFile{path: defaultConfig(runtime.GOOS, home, os.Getenv)}, nil
+		return configFile{path: defaultConfig(runtime.GOOS, daemondir.Home(), os.Getenv)}, nil
 	}
 	path, err := filepath.Abs(given)
 	if err != nil {

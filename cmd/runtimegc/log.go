@@ -31,7 +31,7 @@ func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 // newConsole returns a writer that turns JSON lines into lines for people, in colour on a
 // terminal. If there are several roots, each line names its root.
 func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
-	home, _ := os.UserHomeDir() // without one, paths are shown in full
+	home := daemondir.Home() // without one, paths are shown in full
 	return zerolog.ConsoleWriter{
 		Out:          out,
 		NoColor:      !wantsColor(terminal),

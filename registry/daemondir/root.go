@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -20,11 +21,20 @@ import (
 // An empty variable or a relative $XDG_DATA_HOME counts as unset, as the XDG Base Directory
 // Specification requires.
 func DefaultRoot() string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = ""
+	return defaultRoot(runtime.GOOS, Home(), os.Getenv)
+}
+
+// Home returns the user's home directory as running-process finds it: $HOME (on Windows
+// %USERPROFILE%), or if that is unset or empty, as in a service, what the password database
+// has. It is empty if neither knows.
+func Home() string {
+	if home, err := os.UserHomeDir(); err == nil && home != "" {
+		return home
 	}
-	return defaultRoot(runtime.GOOS, home, os.Getenv)
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return ""
 }
 
 func defaultRoot(goos, home string, getenv func(string) string) string {
@@ -89,8 +99,8 @@ func CheckRoot(root string) error {
 	}
 	// The home directory and every directory above it, by its real path as well: if /home is
 	// a symlink to /var/home, the path does not show that /var is above it.
-	home, err := os.UserHomeDir()
-	if err != nil || home == "" {
+	home := Home()
+	if home == "" {
 		return nil
 	}
 	homes := []string{home}

@@ -3,8 +3,8 @@ package daemondir
 import (
 	"errors"
 	"os"
+	"os/user"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -63,12 +63,18 @@ func TestDefaultRootOfThisSystem(t *testing.T) {
 	}
 	t.Setenv("HOME", "")
 	t.Setenv("USERPROFILE", "")
-	want := map[string]string{"windows": `C:\ProgramData\running-process\runtime`}[runtime.GOOS]
-	if want == "" {
-		want = "/tmp/running-process/runtime"
+	u, err := user.Current()
+	if err != nil || u.HomeDir == "" {
+		t.Skipf("the password database has no home: %v", err)
 	}
-	if got := DefaultRoot(); got != want {
-		t.Errorf("without a home: %q, want %q", got, want)
+	if got := DefaultRoot(); !strings.HasPrefix(got, u.HomeDir+string(filepath.Separator)) || filepath.Base(got) != "runtime" {
+		t.Errorf("without $HOME: %q, which is not below %q", got, u.HomeDir)
+	}
+	if _, err := os.Stat(u.HomeDir); err != nil {
+		return
+	}
+	if err := CheckRoot(u.HomeDir); !errors.Is(err, ErrRefused) {
+		t.Errorf("without $HOME, the home directory: %v, want %v", err, ErrRefused)
 	}
 }
 

@@ -47,5 +47,19 @@ func TestReload(t *testing.T) {
 	if e := w.hangup("config.reloaded"); e.number("stale_after_ms") != 6*3_600_000 || e.number("previous_stale_after_ms") != 3_600_000 {
 		t.Errorf("want the default, 6 h, 3600 s before: %s", e.line)
 	}
+	// Its patterns come and go, too.
+	s.dead("keep", 7*time.Hour)
+	w.next("daemon.removed", "keep")
+	config.write("runtime_gc_protect = [\"k*\"]")
+	if e := w.hangup("config.reloaded"); e.fields["protect"] != "k*" || e.fields["previous_protect"] != "" {
+		t.Errorf("want k*, nothing before: %s", e.line)
+	}
+	s.dead("keep", 7*time.Hour)
+	if e := w.next("daemon.kept", "keep"); e.reason != "protected" {
+		t.Errorf("want protected: %s", e.line)
+	}
+	config.write("")
+	w.hangup("config.reloaded")
+	w.next("daemon.removed", "keep")
 	w.stop(syscall.SIGTERM)
 }

@@ -111,6 +111,15 @@ func (s *spawner) spawnAs(name string, sidecar []byte) *daemon {
 
 // try is one spawn_daemon(), step by step as it does them: no rename, no sync, no lock.
 func (s *spawner) try(name string, sidecar []byte) (*daemon, error) {
+	d, err := s.start(name, sidecar)
+	if err != nil {
+		return nil, err
+	}
+	return d, s.announce(d)
+}
+
+// start is a spawn up to the process, of which nothing tells yet.
+func (s *spawner) start(name string, sidecar []byte) (*daemon, error) {
 	dir, err := s.begin(name, sidecar)
 	if err != nil {
 		return nil, err
@@ -130,18 +139,23 @@ func (s *spawner) try(name string, sidecar []byte) (*daemon, error) {
 	s.mu.Lock()
 	s.all = append(s.all, d)
 	s.mu.Unlock()
-	if err := (daemondirtest.Dir{Root: s.root, Name: name}).WritePID(strconv.Itoa(d.pid)); err != nil {
+	return d, nil
+}
+
+// announce is the rest of it: the pid file.
+func (s *spawner) announce(d *daemon) error {
+	if err := (daemondirtest.Dir{Root: s.root, Name: d.name}).WritePID(strconv.Itoa(d.pid)); err != nil {
 		d.kill()
-		return nil, err
+		return err
 	}
 	d.closed = time.Now()
-	info, err := os.Stat(dir)
+	info, err := os.Stat(d.dir)
 	if err != nil {
 		d.kill()
-		return nil, err
+		return err
 	}
 	d.inode = inode(info)
-	return d, nil
+	return nil
 }
 
 // begin is what a spawn does before it makes a process: all there is of one that
@@ -161,11 +175,18 @@ func (s *spawner) leave(name string, sidecar []byte, pid string) {
 	daemondirtest.Make(s.t, s.root, name, sidecar, pid)
 }
 
-// dead leaves the dir of a daemon that ran, was last seen so long ago, and was killed.
+// dead leaves the dir of a daemon that ran, and was last seen so long ago. No watch sees it
+// live, else it would have been seen just now.
 func (s *spawner) dead(name string, since time.Duration) *daemon {
 	s.t.Helper()
-	d := s.spawnAs(name, daemondirtest.Sidecar(ago(since), ago(since)))
-	d.kill()
+	d, err := s.start(name, daemondirtest.Sidecar(ago(since), ago(since)))
+	if err == nil {
+		d.kill()
+		err = s.announce(d)
+	}
+	if err != nil {
+		s.t.Fatalf("leaving %q: %v", name, err)
+	}
 	return d
 }
 

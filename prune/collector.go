@@ -21,6 +21,7 @@
 //	observer.go   what is known of each daemon, and what has been logged about it
 //	plan.go       one pass: judging all entries, and planning what to do
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
+//	protect.go    what is never removed
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
 //	refresh.go    setting last_seen_unix_ms, under a lease
@@ -91,8 +92,7 @@ type Collector struct {
 	log    zerolog.Logger
 	dryRun bool
 	prober
-	protects patterns
-	trace    func(TraceEvent)
+	trace func(TraceEvent)
 
 	pings        chan struct{}
 	timesChanged chan struct{} // one slot
@@ -102,8 +102,9 @@ type Collector struct {
 
 	busy atomic.Bool // Run or Sweep is running
 
-	mu    sync.Mutex // guards times
-	times Settings
+	mu      sync.Mutex // guards times and protect
+	times   Settings
+	protect []string // patterns
 }
 
 // New returns a collector. The error says what is wrong with opts.
@@ -118,16 +119,14 @@ func New(opts Options) (*Collector, error) {
 	if err := times.validate(); err != nil {
 		return nil, err
 	}
-	for _, pattern := range opts.Protect {
-		if err := CheckPattern(pattern); err != nil {
-			return nil, fmt.Errorf("prune: Protect: %w", err)
-		}
-	}
 	c := &Collector{
 		reg: opts.Registry, root: opts.Registry.Root(), log: opts.Log, dryRun: opts.DryRun,
-		prober: prober{now: time.Now, clock: proc.NewClock()}, protects: opts.Protect, trace: opts.Trace,
+		prober: prober{now: time.Now, clock: proc.NewClock()}, trace: opts.Trace,
 		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
 		sweepNow: make(chan struct{}, 1),
+	}
+	if err := c.SetProtect(opts.Protect); err != nil {
+		return nil, err
 	}
 	c.lock.init()
 	return c, nil

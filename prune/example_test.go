@@ -136,9 +136,9 @@ func ExampleCollector_Explain() {
 		}
 	}
 	// Output:
-	// old is dead; decision: keep, because its name is protected
+	// old is dead; decision: keep, because it is protected
 	// pid_file: dead, its pid file is missing or holds no pid
-	// protected: keep, pattern "o*" matches its name
+	// protected: keep, by the pattern "o*"
 }
 
 // A daemon that logs by log/slog gives the collector the zerolog.Logger behind its

@@ -21,7 +21,7 @@ const (
 	CheckThread    Check = "thread"     // is the pid a thread's?
 	CheckStart     Check = "start_time" // did it start when the daemon was spawned?
 	CheckProgram   Check = "program"    // does it lie in the daemon dir?
-	CheckProtected Check = "protected"  // does a pattern protect the name?
+	CheckProtected Check = "protected"  // is it protected by a pattern or a mark?
 	CheckLastSeen  Check = "last_seen"  // was it alive less than stale_after ago?
 	CheckShape     Check = "shape"      // is it a real directory, the one that was judged?
 	CheckMounts    Check = "mounts"     // is something mounted in it?
@@ -109,12 +109,12 @@ func explainSidecar(e daemondir.Entry, now time.Time, staleAfter time.Duration) 
 }
 
 func (c *Collector) explainProtected(e daemondir.Entry, now time.Time, staleAfter time.Duration) CheckResult {
-	pattern := c.protects.match(e.Name)
+	by := c.protectedBy(e)
 	e.Problem = daemondir.ProblemNone
-	if v := Judge(e, assumeDead, now, staleAfter, pattern != ""); v.Reason == Protected {
-		return CheckResult{CheckProtected, Kept, v.Reason, fmt.Sprintf("pattern %q matches its name", pattern)}
+	if v := Judge(e, assumeDead, now, staleAfter, by != ""); v.Reason == Protected {
+		return CheckResult{CheckProtected, Kept, v.Reason, "by " + by}
 	}
-	return CheckResult{CheckProtected, Passed, "", "no pattern matches its name"}
+	return CheckResult{CheckProtected, Passed, "", "no pattern matches its name, and there is no mark"}
 }
 
 func explainLastSeen(e daemondir.Entry, now time.Time, staleAfter time.Duration) CheckResult {

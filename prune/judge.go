@@ -1,11 +1,7 @@
 package prune
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"path"
-	"strings"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -105,29 +101,3 @@ func staleAt(lastSeen daemondir.Timestamp, staleAfter time.Duration) daemondir.T
 // unixMS returns t in milliseconds since the Unix epoch or, as the original, 0 if t is
 // before it.
 func unixMS(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
-
-// patterns are [Options.Protect].
-type patterns []string
-
-// CheckPattern returns an error if pattern may not be in [Options.Protect], because it is
-// malformed or empty.
-func CheckPattern(pattern string) error {
-	if pattern == "" {
-		return errors.New("an empty pattern matches no name")
-	}
-	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("pattern %q: %w", pattern, err)
-	}
-	return nil
-}
-
-// match returns the first pattern that protects the daemon dir of that name, or "". For a
-// quarantined dir its original name counts.
-func (p patterns) match(dirName string) string {
-	for _, pattern := range p {
-		if ok, _ := path.Match(pattern, strings.TrimPrefix(dirName, daemondir.QuarantinePrefix)); ok {
-			return pattern
-		}
-	}
-	return ""
-}

@@ -22,6 +22,8 @@ type Row struct {
 	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
 	Decision  Decision            `json:"decision,omitempty"`
 
+	ProtectedBy string `json:"protected_by,omitempty"` // in words
+
 	Err error `json:"-"` // the error of the system, if there was one
 }
 
@@ -30,11 +32,13 @@ func (r *Row) keep(what removal) { r.Decision, r.Reason, r.Err = Keep, what.kept
 
 // row judges one daemon dir.
 func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duration) Row {
-	v := Judge(e, l, now, staleAfter, c.protects.match(e.Name) != "")
+	by := c.protectedBy(e)
+	v := Judge(e, l, now, staleAfter, by != "")
 	return Row{
 		Name: e.Name, Dir: filepath.Join(c.root, e.Name), PID: e.PID,
 		State: v.State, Reason: v.Reason, Decision: v.Decision,
 		SpawnedAt: e.SpawnedAt, LastSeen: e.LastSeen, StartedAt: l.StartedAt, StaleAt: v.StaleAt,
+		ProtectedBy: by,
 	}
 }
 

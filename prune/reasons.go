@@ -66,7 +66,7 @@ var reasons = [...]ReasonInfo{
 
 	{NotStale, groupNotYet, "it has not been dead for long enough", false},
 	{NoTimestamp, groupNotYet, "its sidecar does not say when it was last seen alive", false},
-	{Protected, groupNotYet, "its name is protected", true},
+	{Protected, groupNotYet, "it is protected", true},
 
 	{UnknownLiveness, groupUnknown, "whether its process is alive cannot be determined", true},
 

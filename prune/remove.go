@@ -22,9 +22,9 @@ type remover struct {
 	users proc.Users
 	prober
 
-	staleAfter time.Duration
-	dryRun     bool
-	protects   patterns
+	staleAfter  time.Duration
+	dryRun      bool
+	protectedBy func(daemondir.Entry) string
 
 	locks    map[uint64]string // of a dry run: who holds a lock on which inode
 	locksErr error             // why there are none
@@ -45,7 +45,7 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 	if err != nil {
 		return nil, err
 	}
-	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, dryRun: dryRun, protects: c.protects}
+	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, dryRun: dryRun, protectedBy: c.protectedBy}
 	if m.users, err = proc.FindUsers(root.RealPath()); err != nil {
 		root.Close()
 		return nil, err
@@ -274,7 +274,7 @@ func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondi
 	}
 	p := m.probe(fresh, fresh.PID, m.root.Path(e.Name))
 	defer p.close()
-	if v := Judge(fresh, p.Liveness, m.now(), m.staleAfter, m.protects.match(e.Name) != ""); v.Decision != Remove {
+	if v := Judge(fresh, p.Liveness, m.now(), m.staleAfter, m.protectedBy(fresh) != ""); v.Decision != Remove {
 		if v.State == Alive {
 			return Respawned
 		}

@@ -77,11 +77,10 @@ func TestTraceOfALife(t *testing.T) {
 // Sweep returns.
 func TestTraceOfASweep(t *testing.T) {
 	var c traced
-	b := newBench(t, Options{Trace: c.trace})
+	b := newBench(t, Options{Trace: c.trace, Protect: []string{"protected"}})
 	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
 	daemondirtest.MakeLive(t, b.root, "live")
 	daemondirtest.Make(t, b.root, "protected", sidecarText(1, 1), "")
-	b.protects = patterns{"protected"}
 	b.scan()
 	later := time.Now().Add(time.Second) // a sidecar of this very millisecond needs no refresh
 	b.now = func() time.Time { return later }

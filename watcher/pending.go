@@ -110,7 +110,7 @@ func (p *pending) event(ev fsnotify.Event) (noise bool) {
 	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !daemondir.Quarantined(name) {
 		p.addMoved(name)
 	}
-	if isFile && ev.Op == fsnotify.Write && file != daemondir.PIDFileName && p.expects(name) {
+	if isFile && ev.Op == fsnotify.Write && file == daemondir.SidecarName(name) && p.expects(name) {
 		p.ours.Add(name, at)
 		return false
 	}

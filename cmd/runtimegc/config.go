@@ -102,13 +102,20 @@ func newConfigFile(given string) (configFile, error) {
 const (
 	intervalKey   = "runtime_gc_interval_secs"
 	staleAfterKey = "runtime_gc_stale_after_secs"
+	protectKey    = "runtime_gc_protect"
 )
 
-// read returns the times in the file; a missing one is zero. A program that deletes must not
+// A fileConfig is what daemon.toml says.
+type fileConfig struct {
+	prune.Settings          // a missing one is zero
+	protect        patterns // besides those of --protect
+}
+
+// read returns what the file says. A program that deletes must not
 // guess, so anything wrong with the file is an error. The error has only the name of the
 // file, the line and the key: the file may hold secrets, and the parser's message quotes it.
-func (c configFile) read() (prune.Settings, error) {
-	var s prune.Settings
+func (c configFile) read() (fileConfig, error) {
+	var s fileConfig
 	if c.path == "" {
 		return s, nil
 	}
@@ -132,9 +139,14 @@ func (c configFile) read() (prune.Settings, error) {
 		}
 		var secs seconds
 		if err := meta.PrimitiveDecode(value, &secs); err != nil {
-			return prune.Settings{}, c.invalid(err, fmt.Sprintf("must be a whole number of seconds, from 1 to %d", maxSeconds))
+			return fileConfig{}, c.invalid(err, fmt.Sprintf("must be a whole number of seconds, from 1 to %d", maxSeconds))
 		}
 		*to = time.Duration(secs) * time.Second
+	}
+	if value, ok := file[protectKey]; ok {
+		if err := meta.PrimitiveDecode(value, &s.protect); err != nil {
+			return fileConfig{}, c.invalid(err, `must be a list of patterns for names, such as ["db-*"]`)
+		}
 	}
 	return s, nil
 }
@@ -157,6 +169,25 @@ const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 // seconds is a time in daemon.toml.
 type seconds int64
+
+// patterns are what daemon.toml protects.
+type patterns []string
+
+// UnmarshalTOML refuses what is no list of valid patterns. Its error is not shown; see read.
+func (p *patterns) UnmarshalTOML(value any) error {
+	list, ok := value.([]any)
+	if !ok {
+		return errors.New("not a list")
+	}
+	for _, one := range list {
+		pattern, ok := one.(string)
+		if !ok || prune.CheckPattern(pattern) != nil {
+			return errors.New("not a pattern")
+		}
+		*p = append(*p, pattern)
+	}
+	return nil
+}
 
 // UnmarshalTOML refuses an unusable time. Its error is not shown; see read.
 func (s *seconds) UnmarshalTOML(value any) error {

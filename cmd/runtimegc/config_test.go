@@ -88,6 +88,10 @@ func TestConfigFileIsRefused(t *testing.T) {
 		{"date", "runtime_gc_stale_after_secs = 2024-06-07", 1, staleAfterKey},
 		{"more than a duration holds", "runtime_gc_stale_after_secs = 9223372037", 1, staleAfterKey},
 		{"more than an integer holds", "runtime_gc_stale_after_secs = 92233720368547758080", 1, staleAfterKey},
+		{"protect: text", "\nruntime_gc_protect = \"s3cret\"", 2, protectKey},
+		{"protect: a number in the list", "runtime_gc_protect = [\"db-*\", 1]", 1, protectKey},
+		{"protect: no pattern", "runtime_gc_protect = [\"[s3cret\"]", 1, protectKey},
+		{"protect: empty pattern", "runtime_gc_protect = [\"\"]", 1, protectKey},
 		{"twice", "runtime_gc_interval_secs = 1\nruntime_gc_interval_secs = 2", 2, intervalKey},
 		{"no value", "runtime_gc_interval_secs =\n", 1, intervalKey},
 		{"no TOML", "token = \"s3cret\"\n\ntoken2 = s3cret", 3, "token2"},
@@ -102,7 +106,7 @@ func TestConfigFileIsRefused(t *testing.T) {
 		t.Run(row.rule, func(t *testing.T) {
 			path := write(t, filepath.Join(t.TempDir(), "daemon.toml"), row.text)
 			s, err := configFile{path: path}.read()
-			if err == nil || s != (prune.Settings{}) {
+			if err == nil || s.Settings != (prune.Settings{}) || s.protect != nil {
 				t.Fatalf("got %v, %v", s, err)
 			}
 			text := err.Error()
@@ -141,7 +145,7 @@ argv = ["sleep", "1"]
 env = { TOKEN = "secret" }
 `)
 	s, err := configFile{path: path}.read()
-	if want := (prune.Settings{SweepInterval: 9_223_372_036 * time.Second}); err != nil || s != want {
+	if want := (prune.Settings{SweepInterval: 9_223_372_036 * time.Second}); err != nil || s.Settings != want || s.protect != nil {
 		t.Errorf("got %v, %v, want %v", s, err, want)
 	}
 }
@@ -149,10 +153,10 @@ env = { TOKEN = "secret" }
 // A missing file is an error only if the user gave it; one that cannot be read always is.
 func TestConfigFileIsMissing(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none.toml")
-	if s, err := (configFile{path: none}).read(); err != nil || s != (prune.Settings{}) {
+	if s, err := (configFile{path: none}).read(); err != nil || s.Settings != (prune.Settings{}) || s.protect != nil {
 		t.Errorf("missing: %v, %v", s, err)
 	}
-	if s, err := (configFile{}).read(); err != nil || s != (prune.Settings{}) {
+	if s, err := (configFile{}).read(); err != nil || s.Settings != (prune.Settings{}) || s.protect != nil {
 		t.Errorf("no place for one: %v, %v", s, err)
 	}
 	if _, err := (configFile{path: none, must: true}).read(); err == nil || !strings.Contains(err.Error(), none) {

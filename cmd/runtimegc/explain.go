@@ -18,24 +18,33 @@ import (
 	"runtimegc/watcher"
 )
 
-// explain prints all that is known of one daemon. If several roots have one of that
-// name, the user must choose with --root.
-func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string) error {
+// find reads the daemon dir of that name, in whatever root it is. If several roots have one,
+// the user must choose with --root.
+func (o *options) find(ctx context.Context, name string) (*registry.Registry, error) {
 	var found *registry.Registry
 	for _, root := range o.roots.list {
 		reg := registry.New(root)
 		switch err := watcher.ScanDir(ctx, reg, name); {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)
+			return nil, fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)
 		case found != nil:
-			return fmt.Errorf("daemon dir %q is in root %q and in root %q; choose one with --root", name, found.Root(), root)
+			return nil, fmt.Errorf("daemon dir %q is in root %q and in root %q; choose one with --root", name, found.Root(), root)
 		default:
 			found = reg
 		}
 	}
 	if found == nil {
-		return fmt.Errorf("no daemon dir %q in root %q", name, strings.Join(o.roots.list, `", "`))
+		return nil, fmt.Errorf("no daemon dir %q in root %q", name, strings.Join(o.roots.list, `", "`))
+	}
+	return found, nil
+}
+
+// explain prints all that is known of one daemon.
+func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string) error {
+	found, err := o.find(ctx, name)
+	if err != nil {
+		return err
 	}
 	collector, err := o.newCollector(found, true, nil)
 	if err != nil {

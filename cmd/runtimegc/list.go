@@ -166,10 +166,14 @@ func removedIn(r prune.Row, now time.Time) string {
 	return "-"
 }
 
-// why returns the reason in words, with the error of the system, if there was one.
+// why returns the reason in words, with the error of the system, if there was one, and with
+// what protects the directory.
 func why(r prune.Row) string {
-	if r.Err != nil {
+	switch {
+	case r.Err != nil:
 		return r.Reason.Words() + ": " + daemondir.Printable(r.Err.Error())
+	case r.Reason == prune.Protected && r.ProtectedBy != "":
+		return r.Reason.Words() + " by " + r.ProtectedBy
 	}
 	return r.Reason.Words()
 }

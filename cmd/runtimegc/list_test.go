@@ -65,7 +65,7 @@ used           dead     -    -         8h ago     kept        a process uses the
 refused        dead     -    -         7h ago     kept        permission to read or change it was denied: open \x1b: no
 evil\n\x1b[2J  dead     -    -         1h ago     5h 12m      it has not been dead for long enough
 later          dead     -    -         1m ago     5h 59m      it has not been dead for long enough
-safe           dead     -    -         1h ago     never       its name is protected
+safe           dead     -    -         1h ago     never       it is protected
 hidden         unknown  8    -         -          -           whether its process is alive cannot be determined
 broken         invalid  -    -         -          never       its sidecar is empty
 a              alive    7    STARTED   1m ago     -           its process is running

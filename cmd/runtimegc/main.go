@@ -63,8 +63,8 @@ func newRootCommand() *cobra.Command {
 refreshes the sidecars of live daemons, and removes the directory of a daemon that has
 been dead for longer than --stale-after. It never touches the directory of a live one.
 
-To protect a directory from removal, give a pattern that matches its name to --protect,
-or hold a lock on it: flock -s DIR sleep infinity.`,
+To protect a directory from removal, use runtimegc protect NAME; or give a pattern that
+matches its name to --protect; or hold a lock on it: flock -s DIR sleep infinity.`,
 		Example: `  runtimegc watch
   runtimegc list
   runtimegc prune --dry-run --stale-after 30m`,
@@ -83,7 +83,8 @@ or hold a lock on it: flock -s DIR sleep infinity.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	opts.addTo(cmd.PersistentFlags())
-	cmd.AddCommand(newWatchCommand(opts), newPruneCommand(opts), newListCommand(opts), newServiceCommand(opts),
+	cmd.AddCommand(newWatchCommand(opts), newPruneCommand(opts), newListCommand(opts),
+		newProtectCommand(opts), newUnprotectCommand(opts), newServiceCommand(opts),
 		newReasonsTopic())
 	addMan(cmd)
 	addCompletion(cmd, opts)

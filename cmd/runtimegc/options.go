@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,14 +29,15 @@ type options struct {
 	logLevel      choice
 	protect       globs
 
-	flags    *pflag.FlagSet
-	file     configFile
-	times    prune.Settings // in effect at the start
-	log      zerolog.Logger
-	logTo    *logFile // nil: stderr
-	stderr   io.Writer
-	terminal bool    // whether stderr was a terminal at the start
-	screen   *screen // for progress; nil: there is none
+	flags     *pflag.FlagSet
+	file      configFile
+	times     prune.Settings // in effect at the start
+	protected []string       // patterns, in effect at the start
+	log       zerolog.Logger
+	logTo     *logFile // nil: stderr
+	stderr    io.Writer
+	terminal  bool    // whether stderr was a terminal at the start
+	screen    *screen // for progress; nil: there is none
 }
 
 func newOptions() *options {
@@ -78,7 +80,7 @@ func (o *options) resolve(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	o.times = o.timesWith(file)
+	o.times, o.protected = o.timesWith(file.Settings), o.protectedWith(file)
 	o.stderr = cmd.ErrOrStderr()
 	o.terminal = isTerminal(o.stderr)
 	return o.openLog()
@@ -96,6 +98,12 @@ func (o *options) timesWith(file prune.Settings) prune.Settings {
 		StaleAfter:    pick("stale-after", o.staleAfter, file.StaleAfter),
 		SweepInterval: pick("sweep-interval", o.sweepInterval, file.SweepInterval),
 	}
+}
+
+// protectedWith returns the patterns in effect. Those of daemon.toml hold besides those of
+// the flag: whoever protects a directory there does not want to rely on each command line.
+func (o *options) protectedWith(file fileConfig) []string {
+	return slices.Concat(o.protect, globs(file.protect))
 }
 
 func (o *options) openLog() (err error) {

@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,7 +27,9 @@ type watchOptions struct {
 	*options
 	dryRun  bool
 	metrics metrics.Options
-	current prune.Settings // the times, as of the last reload
+	// As of the last reload.
+	current          prune.Settings
+	currentProtected []string
 }
 
 func newWatchCommand(opts *options) *cobra.Command {
@@ -106,7 +110,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	if err != nil {
 		return err
 	}
-	o.current = o.times
+	o.current, o.currentProtected = o.times, o.protected
 	// The metrics are published until everything else has ended.
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
@@ -195,8 +199,8 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 func (w *rootWatch) run(ctx context.Context) error {
 	began := time.Now()
 	started := w.log.Info()
-	if len(w.protect) > 0 {
-		started = started.Str("protect", daemondir.Printable(w.protect.String()))
+	if len(w.protected) > 0 {
+		started = started.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
 	}
 	started.Str("event", "watch.started").Str("version", version()).
 		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
@@ -263,9 +267,10 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 		o.log.Warn().Str("event", "config.invalid").Err(err).Msg("configuration is invalid; nothing was changed")
 		return
 	}
-	old, now := o.current, o.timesWith(file)
+	old, now := o.current, o.timesWith(file.Settings)
+	wasProtected, protected := o.currentProtected, o.protectedWith(file)
 	line := o.log.Info().Str("event", "config.reloaded").Str("file", daemondir.Printable(o.file.path))
-	if old == now {
+	if old == now && slices.Equal(wasProtected, protected) {
 		line.Msg("configuration has not changed")
 		return
 	}
@@ -277,9 +282,15 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 		line = line.Int64("previous_sweep_interval_ms", old.SweepInterval.Milliseconds()).
 			Int64("sweep_interval_ms", now.SweepInterval.Milliseconds())
 	}
-	o.current = now
+	if !slices.Equal(wasProtected, protected) {
+		line = line.Str("previous_protect", daemondir.Printable(strings.Join(wasProtected, " "))).
+			Str("protect", daemondir.Printable(strings.Join(protected, " ")))
+	}
+	o.current, o.currentProtected = now, protected
 	for _, w := range watches {
-		_ = w.collector.SetTimes(now) // the flags and the file have only positive times
+		// The flags and the file have only positive times and valid patterns.
+		_ = w.collector.SetTimes(now)
+		_ = w.collector.SetProtect(protected)
 	}
 	line.Msg("configuration applied")
 }

@@ -67,8 +67,7 @@ func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 	if problem == ProblemNone {
 		e.SpawnedAt, e.LastSeen = parsed.SpawnedAt, parsed.Seen()
 	}
-	err := d.readPID(&e)
-	return e, err
+	return d.readRest(e)
 }
 
 // Text reads a sidecar and parses it.
@@ -151,7 +150,13 @@ func (d *Dir) readWithout(err error) (Entry, error) {
 	if e.Problem, err = problemOf(err); err != nil {
 		return Entry{}, err
 	}
-	err = d.readPID(&e)
+	return d.readRest(e)
+}
+
+// readRest reads the pid file and looks for the mark.
+func (d *Dir) readRest(e Entry) (Entry, error) {
+	e.Protected = d.marked()
+	err := d.readPID(&e)
 	return e, err
 }
 

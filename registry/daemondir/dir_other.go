@@ -3,6 +3,7 @@
 package daemondir
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -45,6 +46,12 @@ func Open(root, name string) (*Dir, error) {
 
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return d.root.Close() }
+
+// marked reports whether there is a mark of [Protect], or that cannot be told.
+func (d *Dir) marked() bool {
+	_, err := d.root.Lstat(protectMark)
+	return !errors.Is(err, fs.ErrNotExist)
+}
 
 // A Root is an open runtime root.
 type Root struct{ path string }

@@ -18,6 +18,7 @@
 //	sidecar.go     the text of a sidecar; json.go: the scanner that finds the timestamps
 //	pid.go         the text of a pid file
 //	root.go        the default runtime root, and directories that are refused
+//	protect.go     the mark that protects a dir from removal
 //	printable.go   escaping names for output
 //	identify_*.go  the identity of a file
 package daemondir

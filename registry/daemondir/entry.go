@@ -15,7 +15,7 @@ func SidecarName(dirName string) string {
 
 // Concerns reports whether [Read] reads the file of that name in the daemon dir dirName.
 func Concerns(dirName, file string) bool {
-	return file == PIDFileName || file == SidecarName(dirName)
+	return file == PIDFileName || file == protectMark || file == SidecarName(dirName)
 }
 
 // Quarantined reports whether dirName is the name of a quarantined dir.
@@ -77,4 +77,6 @@ type Entry struct {
 
 	PIDFile Stamp // zero: no pid file
 	PID     PID
+
+	Protected bool // there is a mark; see Protect
 }

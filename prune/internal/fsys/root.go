@@ -3,7 +3,8 @@
 // symlink, and what is mounted where. It decides nothing.
 //
 //	root.go      the runtime root, open
-//	tree.go      emptying a directory             lease_*.go   holding off whoever opens a file
+//	tree_*.go    emptying a directory             lease_*.go   holding off whoever opens a file
+//	trail.go     the way down a tree and back
 //	rename_*.go  renaming in the root             replace.go   a new file in place of an old one
 //	mounts_*.go  what is mounted below the root   owner_*.go, links_*.go  of a file
 //	flock_*.go   taking a flock(2)                locks_*.go   who holds which

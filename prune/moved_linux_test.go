@@ -92,3 +92,29 @@ func TestMovedDuringRemoval(t *testing.T) {
 		})
 	}
 }
+
+// The sidecar is not open any more when it is removed.
+func TestSidecarIsClosedBeforeItIsRemoved(t *testing.T) {
+	root := t.TempDir()
+	d := newDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	looked := 0
+	m.reached = func(step string) {
+		if !strings.HasPrefix(step, "removed ") {
+			return
+		}
+		looked++
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		for _, fd := range fds {
+			if path, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.Contains(path, "a.daemon.json") {
+				t.Errorf("%s: %s is open", step, path)
+			}
+		}
+	}
+	if r := m.remove(d.entry()); r.kept != "" || looked != 2 {
+		t.Errorf("%+v, looked %d times", r, looked)
+	}
+}

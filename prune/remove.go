@@ -99,14 +99,20 @@ type attempt struct {
 }
 
 func (a *attempt) close() {
-	if a.sidecar != nil {
-		a.sidecar.Close()
-	}
+	a.closeSidecar()
 	if a.unlock != nil {
 		a.unlock()
 	}
 	if a.d != nil {
 		a.d.Close()
+	}
+}
+
+// closeSidecar closes the sidecar, and with it ends its lease.
+func (a *attempt) closeSidecar() {
+	if a.sidecar != nil {
+		a.sidecar.Close()
+		a.sidecar = nil
 	}
 }
 
@@ -159,6 +165,10 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	if reason := m.recheckRenamed(a.d, a.sidecar, a.leased, e, hidden); reason != "" {
 		return m.restore(hidden, reason)
 	}
+	// The lease has done its work: whoever comes to the sidecar from here on comes too late,
+	// whether he must wait or not. And it must not be open when it is removed: on FUSE and
+	// NFS it would only be hidden, and its directory not be empty.
+	a.closeSidecar()
 	m.step("looked")
 
 	// 5. Nobody can find it any more.

@@ -85,6 +85,8 @@ func reasonOf(err error) Reason {
 		return Changed
 	case errors.Is(err, fsys.ErrMounted):
 		return MountPoint
+	case errors.Is(err, fsys.ErrLowerLayer):
+		return LowerLayer
 	}
 	return Failed
 }

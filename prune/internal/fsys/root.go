@@ -20,6 +20,10 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
+// ErrLowerLayer says that a directory belongs to a lower layer of overlayfs, such as a
+// container's image. It can be emptied, but not renamed.
+var ErrLowerLayer = errors.New("it belongs to a lower layer of overlayfs and cannot be renamed")
+
 // A Root is an open runtime root. All names are resolved in the directory that was opened,
 // whatever stands at its path by now.
 type Root struct {

@@ -130,7 +130,7 @@ func TestWildNamesOnTheConsole(t *testing.T) {
 				t.Fatal("nothing is sealed", err)
 			}
 			for _, dir := range sealed {
-				noError(t, os.Chmod(dir, 0o555))
+				noError(t, os.Chmod(dir, 0))
 			}
 			t.Cleanup(func() { chmodBelow(root, 0o755) })
 			log := start(t, attr, root)

@@ -53,7 +53,7 @@ func troubledRoot(t *testing.T) (root string, attr *syscall.SysProcAttr) {
 	attr = ordinaryUser(t, root)
 	bystanderAs(t, attr, s.dir("in-use")) // others' processes are not for that user to see
 	check(os.Chmod(s.sidecar("unwritable"), 0o444))
-	check(os.Chmod(filepath.Join(s.dir("sealed"), "logs"), 0o555))
+	check(os.Chmod(filepath.Join(s.dir("sealed"), "logs"), 0))
 	check(os.Chmod(s.dir("unreadable-dir"), 0))
 	check(os.Chmod(s.sidecar("unreadable-sidecar"), 0))
 	t.Cleanup(func() { chmodBelow(root, 0o755) })

@@ -131,9 +131,9 @@ func (h *hostile) deepen(dir, name string, levels int) {
 // the daemons that are born meanwhile must not wait for long.
 func TestHugeTreesInStaleDirs(t *testing.T) {
 	t.Parallel()
-	levels, files := 1000, 20_000
+	levels, files := 3000, 20_000
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
-		levels, files = 4000, 200_000
+		levels, files = 50_000, 200_000
 	}
 	h := newHostile(t)
 	deep := h.due("deep")

@@ -98,7 +98,7 @@ func TestRefusedRemovalIsSaidOnce(t *testing.T) {
 	noError(t, os.Mkdir(sealed, 0o755))
 	noError(t, os.WriteFile(filepath.Join(sealed, "log"), nil, 0o644))
 	attr := ordinaryUser(t, root)
-	noError(t, os.Chmod(sealed, 0o555))
+	noError(t, os.Chmod(sealed, 0))
 	t.Cleanup(func() { chmodBelow(root, 0o755) })
 	w := startWatchAs(t, attr, root, "--sweep-interval", "100ms")
 	if e := w.next("daemon.kept", "d"); e.reason != "permission" || !e.has("error") {

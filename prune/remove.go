@@ -61,7 +61,7 @@ func (m *remover) close() { m.root.Close() }
 // A removal is what became of one attempt.
 type removal struct {
 	kept       Reason // empty: it was removed, or would be in a dry run
-	err        error  // what the system refused; with it kept is Failed or Permission
+	err        error  // what the system refused; kept says how that counts
 	fsys.Freed        // what was removed, the daemon dir included
 
 	hidden string // the quarantined name it was left under, if so
@@ -76,9 +76,17 @@ func fail(err error) removal {
 	return removal{kept: reasonOf(err), err: err}
 }
 
+// reasonOf returns the reason of an error.
 func reasonOf(err error) Reason {
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return Permission
+	case errors.Is(err, fsys.ErrReplaced):
+		return Changed
+	case errors.Is(err, fsys.ErrMounted):
+		return MountPoint
+	case errors.Is(err, fsys.ErrLowerLayer):
+		return LowerLayer
 	}
 	return Failed
 }
@@ -93,14 +101,20 @@ type attempt struct {
 }
 
 func (a *attempt) close() {
-	if a.sidecar != nil {
-		a.sidecar.Close()
-	}
+	a.closeSidecar()
 	if a.unlock != nil {
 		a.unlock()
 	}
 	if a.d != nil {
 		a.d.Close()
+	}
+}
+
+// closeSidecar closes the sidecar, and with it ends its lease.
+func (a *attempt) closeSidecar() {
+	if a.sidecar != nil {
+		a.sidecar.Close()
+		a.sidecar = nil
 	}
 }
 
@@ -153,6 +167,10 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	if reason := m.recheckRenamed(a.d, a.sidecar, a.leased, e, hidden); reason != "" {
 		return m.restore(hidden, reason)
 	}
+	// The lease has done its work: whoever comes to the sidecar from here on comes too late,
+	// whether he must wait or not. And it must not be open when it is removed: on FUSE and
+	// NFS it would only be hidden, and its directory not be empty.
+	a.closeSidecar()
 	m.step("looked")
 
 	// 5. Nobody can find it any more.
@@ -326,23 +344,12 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 // removeTree removes the quarantined dir hidden, which is d. Its sidecar goes last: so a
 // leftover of an interrupted removal can be judged again, or is empty.
 func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
-	t, err := m.root.OpenTree(d, hidden)
-	if errors.Is(err, fsys.ErrReplaced) {
-		return keep(Changed)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	defer t.Close()
 	var done removal
-	sidecar := daemondir.SidecarName(hidden)
-	err = t.Empty(sidecar, &done.Freed, func(name string) { m.step("removed", name) })
+	err := m.empty(d, hidden, &done.Freed)
 	if err == nil {
-		err = t.Remove(sidecar, &done.Freed)
-		m.step("removed sidecar")
-	}
-	if err == nil {
-		err = m.root.Remove(hidden)
+		if err = m.root.Remove(hidden); errors.Is(err, fs.ErrNotExist) {
+			err = fsys.ErrReplaced
+		}
 	}
 	if err != nil {
 		done.kept = reasonOf(err)
@@ -351,4 +358,20 @@ func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
 	}
 	done.Files++
 	return done
+}
+
+// empty removes all that is in the quarantined dir hidden, which is d.
+func (m *remover) empty(d *daemondir.Dir, hidden string, freed *fsys.Freed) error {
+	t, err := m.root.OpenTree(d, hidden)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	sidecar := daemondir.SidecarName(hidden)
+	if err := t.Empty(sidecar, freed, func(name string) { m.step("removed", name) }); err != nil {
+		return err
+	}
+	err = t.Remove(sidecar, freed)
+	m.step("removed sidecar")
+	return err
 }

@@ -3,10 +3,11 @@
 // and the mount table. It decides nothing.
 //
 //	root.go      the open runtime root
-//	tree.go      emptying a directory        lease_*.go  leases, and writing under one
+//	tree_*.go    emptying a directory        trail.go    the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
 //	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   taking a flock(2)           locks_*.go  the table of flocks
+//	lease_*.go   leases, and writing under one
 package fsys
 
 import (
@@ -18,6 +19,10 @@ import (
 
 	"runtimegc/registry/daemondir"
 )
+
+// ErrLowerLayer says that a directory belongs to a lower layer of overlayfs, such as a
+// container's image. It can be emptied, but not renamed.
+var ErrLowerLayer = errors.New("it belongs to a lower layer of overlayfs and cannot be renamed")
 
 // A Root is an open runtime root. All names are resolved in the directory that was opened,
 // even if its path leads to another one by now.

@@ -32,63 +32,112 @@ func (r *Root) Lock(d *daemondir.Dir, name string) (unlock func(), err error) {
 	return func() { dir.Close() }, nil
 }
 
-// A Tree is an open directory that is being emptied. Each name is resolved in it and
-// nowhere else.
-type Tree struct{ root *os.Root }
+// Remove removes the empty directory name from the root.
+func (r *Root) Remove(name string) error { return r.root.Remove(name) }
 
-// OpenTree opens the directory name of the root, which must be d ([ErrReplaced]).
-func (r *Root) OpenTree(d *daemondir.Dir, name string) (*Tree, error) {
-	root, err := r.root.OpenRoot(name)
+const (
+	// maxDepth is how many levels a tree may have below its top: an os.Root has no way up,
+	// so each of them takes a descriptor, and another one to be read. A survey refuses
+	// what is deeper.
+	maxDepth = 200
+	maxOpen  = maxDepth
+)
+
+// A dir is an open directory of a tree.
+type dir struct {
+	listing
+	root   *os.Root
+	reader *os.File // nil: at the start
+
+	in   *dir // nil: it is the top
+	name string
+	id   daemondir.FileID
+}
+
+// openTop opens the directory name of the root, which must be d ([ErrReplaced]).
+func (r *Root) openTop(d *daemondir.Dir, name string) (*dir, error) {
+	top, err := newDir(r.root, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, ErrReplaced
+	case err != nil:
+		return nil, err
+	case top.id != d.ID():
+		top.close()
+		return nil, ErrReplaced
+	}
+	return top, nil
+}
+
+func newDir(in *os.Root, name string) (*dir, error) {
+	root, err := in.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
 	info, err := root.Stat(".")
-	if err == nil && daemondir.Identify(info) != d.ID() {
-		err = ErrReplaced
-	}
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
-	return &Tree{root}, nil
+	return &dir{root: root, name: name, id: daemondir.Identify(info)}, nil
 }
 
-// Close closes the directory.
-func (t *Tree) Close() { t.root.Close() }
+func (d *dir) close() {
+	if d.reader != nil {
+		d.reader.Close()
+	}
+	d.root.Close()
+}
 
-// treeReadsOn says that next begins anew each time: after a removal a directory may not
-// be read on (readdir(3)).
-const treeReadsOn = false
-
-// next returns some of the names that are left, and none when none is.
-func (t *Tree) next() ([]string, error) {
-	f, err := t.root.Open(".")
+// open opens the directory name in d.
+func (d *dir) open(name string) (*dir, error) {
+	// An os.Root follows symlinks that stay in it.
+	info, err := d.root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	names, err := f.Readdirnames(treeBatch / 32)
+	below, err := newDir(d.root, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() || below.id != daemondir.Identify(info) {
+		below.close()
+		return nil, ErrReplaced
+	}
+	below.in = d
+	return below, nil
+}
+
+// parent is for directories that were closed: none are.
+func (d *dir) parent() (*dir, error) { return nil, errors.ErrUnsupported }
+
+// read returns the next names of the directory, and none at its end.
+func (d *dir) read() (names []dirent, err error) {
+	if d.reader == nil {
+		if d.reader, err = d.root.Open("."); err != nil {
+			return nil, err
+		}
+	}
+	found, err := d.reader.Readdirnames(treeBatch / 32)
+	for _, name := range found {
+		names = append(names, dirent{name: name})
+	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return names, err
 }
 
-// again is for those who read on where they were.
-func (t *Tree) again() bool { return false }
-
-// below opens the directory name in t.
-func (t *Tree) below(name string) (*Tree, error) {
-	root, err := t.root.OpenRoot(name)
-	if err != nil {
-		return nil, err
-	}
-	return &Tree{root}, nil
+// seek makes reading begin anew; there are no other offsets.
+func (d *dir) seek(int64) error {
+	err := d.reader.Close()
+	d.reader = nil
+	return err
 }
 
 // stat describes name.
-func (t *Tree) stat(name string) (file, error) {
-	info, err := t.root.Lstat(name)
+func (d *dir) stat(name string) (file, error) {
+	info, err := d.root.Lstat(name)
 	if err != nil {
 		return file{}, err
 	}
@@ -100,7 +149,34 @@ func (t *Tree) stat(name string) (file, error) {
 }
 
 // remove removes name, an empty directory if dir.
-func (t *Tree) remove(name string, _ bool) error { return t.root.Remove(name) }
+func (d *dir) remove(name string, _ bool) error { return d.root.Remove(name) }
 
-// Remove removes the empty directory name from the root.
-func (r *Root) Remove(name string) error { return r.root.Remove(name) }
+// makeWritable gives the owner of d all permissions. It fails if he has them already, or
+// is somebody else.
+func (d *dir) makeWritable() error {
+	info, err := d.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if info.Mode()&0o700 == 0o700 {
+		return fs.ErrPermission
+	}
+	return d.root.Chmod(".", info.Mode().Perm()|0o700)
+}
+
+// check returns [ErrReplaced] unless the top still has its name in the root, and each
+// directory on the way to the current one its in the one above. Where directories have no
+// identity (Windows) it only asks whether there are some of these names.
+func (t *trail) check() error {
+	for d := t.dir(); d != nil; d = d.in {
+		in := t.root.root
+		if d.in != nil {
+			in = d.in.root
+		}
+		info, err := in.Lstat(d.name)
+		if err != nil || !info.IsDir() || daemondir.Identify(info) != d.id {
+			return ErrReplaced
+		}
+	}
+	return nil
+}

@@ -22,7 +22,7 @@ type Row struct {
 	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
 	Decision  Decision            `json:"decision,omitempty"`
 
-	ProtectedBy string `json:"protected_by,omitempty"` // in words
+	ProtectedBy string `json:"-"` // what protects the dir, in words; empty: nothing
 
 	Err error `json:"-"` // the error of the system, if there was one
 }

@@ -23,7 +23,7 @@ const maxPath = 4096
 
 // A trail is the way from the top of a tree to one directory in it. However long it is,
 // only its last maxOpen directories are open, besides the top; of each a level is known,
-// which takes 40 bytes. The way back leads through "..", and that is only taken if it is
+// which takes 32 bytes. The way back leads through "..", and that is only taken if it is
 // the directory which the way led through before.
 type trail struct {
 	root *Root
@@ -41,7 +41,6 @@ type trail struct {
 type level struct {
 	id      daemondir.FileID
 	entered uint64 // hash of the name that was last entered from here
-	next    int64  // where reading goes on after that name
 	path    int32  // how much of the path leads here
 }
 

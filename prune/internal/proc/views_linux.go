@@ -9,7 +9,6 @@ package proc
 // may be on a mount that does not answer, and stat(2) would answer about our namespace.
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,7 +21,7 @@ import (
 type tree struct {
 	path   string // in our mount namespace, free of symlinks
 	device uint64 // of the file system
-	inside string // its path in the file system
+	inside string // its path in the file system; empty: unknown
 }
 
 // treeOf returns the tree at path, which must be free of symlinks.
@@ -33,7 +32,7 @@ func treeOf(path string) (tree, error) {
 	}
 	m, inside, ok := mounts.Covering(table, path)
 	if !ok {
-		return tree{}, errors.New("no mount shows it")
+		return tree{path: path}, nil
 	}
 	return tree{path, m.Device, inside}, nil
 }
@@ -112,6 +111,10 @@ func (vs *views) of(dir string) (*view, error) {
 	ns, err := os.Readlink(dir + "/ns/mnt")
 	if err != nil {
 		return nil, err
+	}
+	if vs.tree.inside == "" {
+		// No mount that we see shows it: we are in a chroot(2) that is no mount point.
+		return &view{aliases: []alias{{vs.tree.path, "/", ""}}}, nil
 	}
 	if ns == vs.own {
 		dir = procDir() + "/self"

@@ -2,7 +2,10 @@
 
 package proc
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // Each table is of a process that sees /home/u/runtime of the file system 8:1 in its own
 // way.
@@ -59,5 +62,23 @@ func TestViews(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// In a chroot that is no mount point the table of mounts does not say what shows the root:
+// then its path counts.
+func TestViewsInAChroot(t *testing.T) {
+	if _, err := os.Readlink("/proc/self/ns/mnt"); err != nil {
+		t.Skip(err)
+	}
+	v, err := newViews(tree{path: "/srv/runtime"}).of("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rel, ok := v.find("/srv/runtime/x/log"); !ok || rel != "x/log" {
+		t.Errorf("%q, %v, want x/log", rel, ok)
+	}
+	if rel, ok := v.find("/srv/other/x"); ok {
+		t.Errorf("elsewhere: %q", rel)
 	}
 }

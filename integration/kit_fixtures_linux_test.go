@@ -108,7 +108,7 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 
 	// Neither dead nor alive for certain: a process whose executable we may not see, with
 	// a start that does not match.
-	if pid := hiddenProcess(); pid > 0 {
+	if pid := hiddenProcess(t); pid > 0 {
 		s.leave("unknown", daemondirtest.Sidecar(old, old), strconv.Itoa(pid))
 		put("unknown", kind{state: "unknown", reason: "unknown_liveness", decision: "keep"}, old, old, pid)
 	}
@@ -155,16 +155,27 @@ func unixMS(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// hiddenProcess returns the pid of a process whose executable cannot be read from
-// here: another user's, or a kernel thread, which has none. 0: there is none.
-func hiddenProcess() int {
-	for _, pid := range []int{1, 2} {
-		_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) && syscall.Kill(pid, 0) == nil {
-			return pid
+// hiddenProcess returns the pid of a process of this user whose executable cannot be read
+// from here. 0: there is none.
+func hiddenProcess(t testing.TB) int {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		// In a container the first process may be hidden from root, too.
+		if _, err := os.Readlink("/proc/1/exe"); errors.Is(err, os.ErrPermission) {
+			return 1
 		}
+		return 0
 	}
-	return 0
+	// What runs a program that it may not read is not to be inspected (ptrace(2)).
+	path := filepath.Join(t.TempDir(), "hidden")
+	noError(t, errors.Join(daemondirtest.CopyProgram(path, trampolineImage(t)), os.Chmod(path, 0o111)))
+	cmd := waiting(path)
+	noError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
 }
 
 // orNull returns what stands for n in JSON; 0 is unknown.

@@ -201,7 +201,7 @@ func (w *watches) retry() {
 	}
 }
 
-// canBegin reports whether this session has no inotify instance, but a new one could.
+// canBegin reports whether the session has no inotify instance, but a new one could.
 func (w *watches) canBegin() bool {
 	if w.fsn != nil {
 		return false

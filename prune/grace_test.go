@@ -75,3 +75,29 @@ func TestExitThatCannotBeRecorded(t *testing.T) {
 	reader.Close()
 	b.wantEvents("daemon.removed", 1)
 }
+
+// Once the sidecar can be written again, the next sweep records the exit.
+func TestExitIsRecordedLater(t *testing.T) {
+	b := running(t, Options{SweepInterval: 50 * time.Millisecond, StaleAfter: time.Hour})
+	d, kill := b.liveSince(t, 0)
+	if !hasLeases(t, d) {
+		t.Skip("no leases here")
+	}
+	reader, err := os.Open(d.Sidecar())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	killed := kill()
+	b.scan()
+	swept := len(b.log.Events("sweep.done"))
+	daemondirtest.Eventually(t, "some sweeps", func() bool { return len(b.log.Events("sweep.done")) > swept+2 })
+	if entryOf(t, d).LastSeen.MS >= uint64(killed.UnixMilli()) {
+		t.Fatal("it was written while it was open")
+	}
+	reader.Close()
+	daemondirtest.Eventually(t, "the exit is recorded", func() bool {
+		b.scan()
+		return entryOf(t, d).LastSeen.MS >= uint64(killed.UnixMilli())
+	})
+}

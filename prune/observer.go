@@ -181,6 +181,9 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	defer func() {
 		o.countMove(was, d.state())
 		d.judgeAgainAt = judgeAgainAt(d.seen(e), d.Liveness, o.Times().StaleAfter)
+		if d.unrecorded(e) {
+			d.judgeAgainAt = 0
+		}
 	}()
 	spawnedAt := e.SpawnedAt
 	if d.invalid {
@@ -248,9 +251,20 @@ func (o *observer) recordExit(d *daemon, e daemondir.Entry) {
 		at = o.now()
 	}
 	d.exitedAt = unixMS(at)
-	if e.Problem == daemondir.ProblemNone && d.seen(e) != e && !o.dryRun {
+	o.record(d, e)
+}
+
+// record has the exit of d written, if its sidecar does not have it. If another process has
+// that open, the next sweep tries again.
+func (o *observer) record(d *daemon, e daemondir.Entry) {
+	if d.unrecorded(e) && !o.dryRun {
 		o.exited = append(o.exited, item{e, Row{LastSeen: d.seen(e).LastSeen}})
 	}
+}
+
+// unrecorded reports whether d has exited, and its sidecar does not say when.
+func (d *daemon) unrecorded(e daemondir.Entry) bool {
+	return d.State == Dead && e.Problem == daemondir.ProblemNone && d.seen(e) != e
 }
 
 // seen returns e with the exit of the daemon taken into account, whether or not it could be

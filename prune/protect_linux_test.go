@@ -1,6 +1,9 @@
 package prune
 
 import (
+	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -50,5 +53,61 @@ func TestSetProtect(t *testing.T) {
 	if err := b.SetProtect(nil); err != nil {
 		t.Error(err)
 	}
+	b.wantRemoved(d)
+}
+
+// A mark that is made after the last look keeps the dir: whoever made it was told so.
+func TestProtectedAfterTheLastLook(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	m.reached = func(step string) {
+		if step != "judged" {
+			return
+		}
+		if changed, err := daemondir.Protect(root, "a"); err != nil || !changed {
+			t.Errorf("changed: %v, %v", changed, err)
+		}
+	}
+	if r := m.remove(entryOf(t, d)); r.kept != Protected || r.hidden != "" || !d.Exists() {
+		t.Errorf("kept because %q (%v), there: %v", r.kept, r.err, d.Exists())
+	}
+}
+
+// And no mark is said to be made in a dir that is being removed.
+func TestProtectWhatIsBeingRemoved(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	m.reached = func(step string) {
+		if changed, err := daemondir.Protect(root, "a"); step == "looked" && (err == nil || changed) {
+			t.Errorf("changed: %v, %v", changed, err)
+		} else if step == "judged" {
+			_, _ = daemondir.Unprotect(root, "a")
+		}
+	}
+	if r := m.remove(entryOf(t, d)); r.kept != "" || d.Exists() {
+		t.Errorf("kept because %q (%v)", r.kept, r.err)
+	}
+}
+
+// A socket is in use however the path was written that it is bound to.
+func TestKeepBoundSocket(t *testing.T) {
+	if portable {
+		t.Skip("sockets are not seen there")
+	}
+	b := newBench(t, Options{})
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(d.Path(), link); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(link, "s"))
+	if err != nil {
+		t.Skip(err)
+	}
+	defer listener.Close()
+	b.wantKept(d, InUse)
+	listener.Close()
 	b.wantRemoved(d)
 }

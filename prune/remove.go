@@ -250,6 +250,17 @@ func (m *remover) checkUsers(a *attempt) finding {
 	if use, used := m.users.Of(a.e.Name); used {
 		return finding{kept: InUse, details: use.String()}
 	}
+	if m.users.Sockets() {
+		files, err := m.root.Sockets(a.e.Name)
+		if err != nil {
+			return refusal(err)
+		}
+		for _, ino := range files {
+			if use, used := m.users.OfSocket(ino); used {
+				return finding{kept: InUse, details: use.String()}
+			}
+		}
+	}
 	switch n := m.users.Unreadable; {
 	case n == 1:
 		return finding{details: "none found; 1 process of another user could not be inspected"}
@@ -318,6 +329,9 @@ func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leas
 	// moved one there after the last look.
 	if id, err := m.root.ID(hidden); err != nil || id != e.Dir {
 		return Changed
+	}
+	if d.Marked() {
+		return Protected // since the last look; whoever did it was told that it stays
 	}
 	if reason, err := m.mounted(hidden); reason != "" || err != nil {
 		return reason

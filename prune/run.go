@@ -254,6 +254,7 @@ func (o *observer) judge(n int) {
 		case Refresh:
 			p.refreshes = append(p.refreshes, it)
 		case Keep:
+			o.record(d, e)
 			o.accountKept(it.row, d)
 		}
 	}

@@ -107,8 +107,8 @@ const (
 
 // A fileConfig is what daemon.toml says.
 type fileConfig struct {
-	prune.Settings          // a missing one is zero
-	protect        patterns // besides those of --protect
+	prune.Settings       // a missing one is zero
+	protect        globs // besides those of --protect
 }
 
 // read returns what the file says. A program that deletes must not
@@ -169,25 +169,6 @@ const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 // seconds is a time in daemon.toml.
 type seconds int64
-
-// patterns are what daemon.toml protects.
-type patterns []string
-
-// UnmarshalTOML refuses what is no list of valid patterns. Its error is not shown; see read.
-func (p *patterns) UnmarshalTOML(value any) error {
-	list, ok := value.([]any)
-	if !ok {
-		return errors.New("not a list")
-	}
-	for _, one := range list {
-		pattern, ok := one.(string)
-		if !ok || prune.CheckPattern(pattern) != nil {
-			return errors.New("not a pattern")
-		}
-		*p = append(*p, pattern)
-	}
-	return nil
-}
 
 // UnmarshalTOML refuses an unusable time. Its error is not shown; see read.
 func (s *seconds) UnmarshalTOML(value any) error {

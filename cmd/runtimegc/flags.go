@@ -152,3 +152,22 @@ func (g *globs) Replace(all []string) error {
 func (g *globs) GetSlice() []string { return *g }
 func (g *globs) String() string     { return strings.Join(*g, " ") }
 func (g *globs) Type() string       { return "glob" }
+
+// UnmarshalTOML refuses what is not a list of valid patterns. Its error is not shown; see
+// configFile.read.
+func (g *globs) UnmarshalTOML(value any) error {
+	list, ok := value.([]any)
+	if !ok {
+		return errors.New("not a list")
+	}
+	for _, one := range list {
+		pattern, ok := one.(string)
+		if !ok {
+			return errors.New("not text")
+		}
+		if err := g.Append(pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -103,7 +103,7 @@ func (o *options) timesWith(file prune.Settings) prune.Settings {
 // protectedWith returns the patterns in effect. Those of daemon.toml hold besides those of
 // the flag: whoever protects a directory there does not want to rely on each command line.
 func (o *options) protectedWith(file fileConfig) []string {
-	return slices.Concat(o.protect, globs(file.protect))
+	return slices.Concat(o.protect, file.protect)
 }
 
 func (o *options) openLog() (err error) {

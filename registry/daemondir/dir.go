@@ -155,7 +155,7 @@ func (d *Dir) readWithout(err error) (Entry, error) {
 
 // readRest reads the pid file and looks for the mark.
 func (d *Dir) readRest(e Entry) (Entry, error) {
-	e.Protected = d.marked()
+	e.Protected = d.Marked()
 	err := d.readPID(&e)
 	return e, err
 }

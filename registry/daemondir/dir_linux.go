@@ -50,8 +50,8 @@ func (d *Dir) Fd() int { return d.fd }
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return unix.Close(d.fd) }
 
-// marked reports whether there is a mark of [Protect], or that cannot be told.
-func (d *Dir) marked() bool {
+// Marked reports whether there is a mark of [Protect], or that cannot be told.
+func (d *Dir) Marked() bool {
 	var st unix.Stat_t
 	return unix.Fstatat(d.fd, protectMark, &st, unix.AT_SYMLINK_NOFOLLOW) != unix.ENOENT
 }

@@ -47,8 +47,8 @@ func Open(root, name string) (*Dir, error) {
 // Close closes the directory; files opened from it stay open.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// marked reports whether there is a mark of [Protect], or that cannot be told.
-func (d *Dir) marked() bool {
+// Marked reports whether there is a mark of [Protect], or that cannot be told.
+func (d *Dir) Marked() bool {
 	_, err := d.root.Lstat(protectMark)
 	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -47,8 +47,13 @@ func changeMark(root, name string, change func(dir *os.Root) error, done error) 
 		return false, &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
 	}
 	err = change(dir)
+	changed := err == nil
 	if errors.Is(err, done) {
-		return false, nil
+		err = nil
 	}
-	return err == nil, err
+	// A removal renames the dir, then looks for the mark: one of us sees the other.
+	if now, statErr := os.Lstat(path); err == nil && (statErr != nil || !os.SameFile(info, now)) {
+		return false, &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
+	}
+	return changed, err
 }

@@ -246,11 +246,8 @@ func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemon
 // then, and its dir is kept for all of StaleAfter from then on. The last refresh may be a
 // sweep interval old, or more if the host was suspended.
 func (o *observer) recordExit(d *daemon, e daemondir.Entry) {
-	at := o.eventAt
-	if at.IsZero() {
-		at = o.now()
-	}
-	d.exitedAt = unixMS(at)
+	// Not eventAt: it may be that of an event from before the exit.
+	d.exitedAt = unixMS(o.now())
 	o.record(d, e)
 }
 

@@ -74,23 +74,6 @@ func TestProtectedAfterTheLastLook(t *testing.T) {
 	}
 }
 
-// And no mark is said to be made in a dir that is being removed.
-func TestProtectWhatIsBeingRemoved(t *testing.T) {
-	root := t.TempDir()
-	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
-	m := newTestRemover(t, root, false)
-	m.reached = func(step string) {
-		if changed, err := daemondir.Protect(root, "a"); step == "looked" && (err == nil || changed) {
-			t.Errorf("changed: %v, %v", changed, err)
-		} else if step == "judged" {
-			_, _ = daemondir.Unprotect(root, "a")
-		}
-	}
-	if r := m.remove(entryOf(t, d)); r.kept != "" || d.Exists() {
-		t.Errorf("kept because %q (%v)", r.kept, r.err)
-	}
-}
-
 // A socket is in use however the path was written that it is bound to.
 func TestKeepBoundSocket(t *testing.T) {
 	if portable {

@@ -317,6 +317,9 @@ func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondi
 // resolved the sidecar's path before the rename is waiting for the lease now, and one
 // that got past the sidecar has changed the pid file.
 func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leased bool, e daemondir.Entry, hidden string) Reason {
+	if d.Marked() {
+		return Protected // since the last look; whoever did it was told that it stays
+	}
 	if leased {
 		// Nobody has come to the sidecar, then.
 		if !fsys.LeaseHeld(sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != e.PIDFile {
@@ -329,9 +332,6 @@ func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leas
 	// moved one there after the last look.
 	if id, err := m.root.ID(hidden); err != nil || id != e.Dir {
 		return Changed
-	}
-	if d.Marked() {
-		return Protected // since the last look; whoever did it was told that it stays
 	}
 	if reason, err := m.mounted(hidden); reason != "" || err != nil {
 		return reason

@@ -53,3 +53,15 @@ func TestProtectNoDir(t *testing.T) {
 		t.Errorf("outside: %v, %v", left, err)
 	}
 }
+
+// A mark in a dir that a removal is moving out of sight meanwhile is not said to be made.
+func TestProtectWhatIsBeingRemoved(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.Make(t, root, "a", "{}", "1")
+	changed, err := changeMark(root, "a", func(*os.Root) error {
+		return os.Rename(d.Path(), filepath.Join(root, QuarantinePrefix+"a"))
+	}, fs.ErrExist)
+	if changed || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("changed: %v, %v, want no such dir", changed, err)
+	}
+}

@@ -25,7 +25,8 @@
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
 //	refresh.go    setting last_seen_unix_ms, under a lease
-//	remove.go     removal, step by step; leftover.go: what an interrupted one left
+//	remove.go     removal, step by step; protections.go: the checks before it
+//	leftover.go   what an interrupted removal left
 //	explain.go    each check of one dir, and its outcome
 //	lock.go       one collector per root
 //	log.go        every line that is logged; trace.go and totals.go: for metrics

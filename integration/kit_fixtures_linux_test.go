@@ -82,6 +82,7 @@ func fixtures(t *testing.T) (root string, kinds map[string]kind) {
 	check(os.MkdirAll(filepath.Join(root, "dead", "logs", "2024"), 0o755))
 	check(os.WriteFile(filepath.Join(root, "dead", "logs", "2024", "a.log"), []byte("a line\n"), 0o644))
 	check(os.Symlink("/etc/passwd", filepath.Join(root, "dead", "logs", "passwd")))
+	daemondirtest.MakeOld(t, filepath.Join(root, "dead", "logs"), stale)
 
 	// Dead, not due.
 	recent := ago(5 * time.Hour)

@@ -79,6 +79,9 @@ func (h *hostile) fill() {
 	h.fillTexts()
 	h.fillNames()
 	h.fillQuarantined()
+	for _, name := range h.goes {
+		daemondirtest.MakeOld(h.t, h.dir(name), stale)
+	}
 	if os.Geteuid() != 0 {
 		h.seal()
 	}

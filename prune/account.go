@@ -2,6 +2,7 @@ package prune
 
 import (
 	"errors"
+	"time"
 
 	"runtimegc/registry/daemondir"
 )
@@ -36,6 +37,17 @@ func (o *observer) account(r report) {
 	// Changes of the dir that were ignored meanwhile.
 	if name := r.removal(); name != "" {
 		o.observe(name, entryChanged)
+		for _, out := range r.outcomes {
+			o.postpone(name, out.removal.notBefore)
+		}
+	}
+}
+
+// postpone lets sweeps skip a dir, if it still is one of a dead daemon, until the check that
+// has kept it can end otherwise: they need not survey a large tree again and again.
+func (o *observer) postpone(name string, until time.Time) {
+	if d := o.daemons[name]; d != nil && d.judgeAgainAt > 0 && !until.IsZero() {
+		d.judgeAgainAt = max(d.judgeAgainAt, unixMS(until))
 	}
 }
 

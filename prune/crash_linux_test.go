@@ -53,6 +53,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 				daemondirtest.WriteFile(t, filepath.Join(d.Path(), "a"), "trampoline")
 				daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), "text")
 				daemondirtest.Make(t, d.Path(), "deep", "", "")
+				daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 				cmd := exec.Command(os.Args[0], "-test.run=^TestCrashHelper$")
 				cmd.Env = append(os.Environ(), crashVar+"="+step+":"+b.root)
 				out, err := cmd.CombinedOutput()
@@ -113,6 +114,7 @@ func TestKilledAtRandom(t *testing.T) {
 		for range 20 {
 			d := daemondirtest.MakeDead(t, b.root, "dead"+strconv.Itoa(dead), 2*time.Hour)
 			daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), "text")
+			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 			dead++
 		}
 		before := count()

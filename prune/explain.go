@@ -27,6 +27,7 @@ const (
 	CheckMounts    Check = "mounts"     // is something mounted in it?
 	CheckLock      Check = "lock"       // does somebody hold a flock(2) on it?
 	CheckUsers     Check = "in_use"     // has a process its program, cwd or a file there?
+	CheckContents  Check = "contents"   // can all of it be removed, is nothing in it new or open?
 	CheckLastLook  Check = "last_look"  // read, probed and judged again: is all the same?
 )
 
@@ -220,8 +221,9 @@ func (e *evidence) describe(check Check, pid daemondir.PID) string {
 	return ""
 }
 
-// explain makes all checks that a removal of e would; the last look only if the dir is due,
-// because it is the judge's word once more.
+// explain makes all checks that a removal of e would. Those of the contents and the last
+// look it makes only if the dir is due: the first is not for the files of a live daemon, and
+// the second is the judge's word once more.
 func (m *remover) explain(e daemondir.Entry, due bool) []CheckResult {
 	a := &attempt{e: e}
 	defer a.close()
@@ -232,7 +234,7 @@ func (m *remover) explain(e daemondir.Entry, due bool) []CheckResult {
 		switch {
 		case !same:
 			c.Details = "it is no longer the directory that was read"
-		case p.check == CheckLastLook && !due:
+		case !due && (p.check == CheckContents || p.check == CheckLastLook):
 			c.Details = "it is not due"
 		default:
 			f := p.make(m, a)
@@ -265,5 +267,6 @@ var nothingFound = map[Check]string{
 	CheckMounts:   "nothing is mounted in it",
 	CheckLock:     "nobody holds a lock on it",
 	CheckUsers:    "no process has its program, working directory or an open file there",
+	CheckContents: "all of it can be removed, and nothing in it was written recently or is open elsewhere",
 	CheckLastLook: "read, probed and judged again, it is the same",
 }

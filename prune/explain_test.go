@@ -83,7 +83,7 @@ func TestExplain(t *testing.T) {
 	_, rows := b.sweep()
 
 	order := []Check{CheckSidecar, CheckPIDFile, CheckProcess, CheckZombie, CheckThread, CheckStart, CheckProgram,
-		CheckProtected, CheckLastSeen, CheckShape, CheckMounts, CheckLock, CheckUsers, CheckLastLook}
+		CheckProtected, CheckLastSeen, CheckShape, CheckMounts, CheckLock, CheckUsers, CheckContents, CheckLastLook}
 	for _, row := range []struct {
 		name string
 		want map[Check]string

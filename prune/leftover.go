@@ -3,6 +3,8 @@ package prune
 // What an interrupted removal left: a dir under its quarantined name.
 
 import (
+	"errors"
+
 	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
@@ -21,7 +23,11 @@ func (m *remover) finish(hidden string) removal {
 		return removal{kept: Reason(e.Problem.String()), hidden: hidden}
 	}
 	r := m.remove(e)
-	if r.kept == "" || r.kept == Gone || r.err != nil || r.hidden != "" || m.dryRun {
+	// What cannot be removed as a whole gets its name back, too, like all that is kept: the
+	// next sweep says what is in the way.
+	var obstacle *fsys.Obstacle
+	refused := r.err != nil && !errors.As(r.err, &obstacle)
+	if r.kept == "" || r.kept == Gone || refused || r.hidden != "" || m.dryRun {
 		return r
 	}
 	return m.restore(hidden, r.kept)

@@ -64,7 +64,7 @@ func TestMovedDuringRemoval(t *testing.T) {
 			for i := range 50 {
 				daemondirtest.WriteFile(t, filepath.Join(in, strconv.Itoa(i)), "")
 			}
-			makeOld(t, d.Path())
+			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 			m := newTestRemover(t, root, false)
 			to := filepath.Join(base, row.to)
 			count := 0

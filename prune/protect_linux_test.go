@@ -74,23 +74,32 @@ func TestProtectedAfterTheLastLook(t *testing.T) {
 	}
 }
 
-// A socket is in use however the path was written that it is bound to.
+// A socket is in use however the path was written that it is bound to, and however deep it
+// lies in the dir.
 func TestKeepBoundSocket(t *testing.T) {
 	if portable {
 		t.Skip("sockets are not seen there")
 	}
-	b := newBench(t, Options{})
-	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(d.Path(), link); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{".", "run/deep"} {
+		t.Run(dir, func(t *testing.T) {
+			b := newBench(t, Options{})
+			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+			if err := os.MkdirAll(filepath.Join(d.Path(), dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			link := filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(d.Path(), link); err != nil {
+				t.Fatal(err)
+			}
+			listener, err := net.Listen("unix", filepath.Join(link, dir, "s"))
+			if err != nil {
+				t.Skip(err)
+			}
+			defer listener.Close()
+			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
+			b.wantKept(d, InUse)
+			listener.Close()
+			b.wantRemoved(d)
+		})
 	}
-	listener, err := net.Listen("unix", filepath.Join(link, "s"))
-	if err != nil {
-		t.Skip(err)
-	}
-	defer listener.Close()
-	b.wantKept(d, InUse)
-	listener.Close()
-	b.wantRemoved(d)
 }

@@ -5,17 +5,21 @@ package prune
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"runtimegc/prune/internal/fsys"
+	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
 
 // A finding is what came of one check of an attempt.
 type finding struct {
-	kept         Reason // empty: nothing against a removal
-	err          error  // what the system refused, if it did; kept says how that counts
-	details      string // what was found, if there is more to say than the reason
-	undetermined error  // why a dry run cannot tell; a removal finds out
+	kept         Reason    // empty: nothing against a removal
+	err          error     // what the system refused, if it did; kept says how that counts
+	details      string    // what was found, if there is more to say than the reason
+	undetermined error     // why a dry run cannot tell; a removal finds out
+	notBefore    time.Time // if known: until then this check would find the same
 }
 
 // protections are the checks before a removal, in this order; the first that finds a
@@ -28,6 +32,7 @@ var protections = [...]struct {
 	{CheckMounts, (*remover).checkMounts},
 	{CheckLock, (*remover).checkLock},
 	{CheckUsers, (*remover).checkUsers},
+	{CheckContents, (*remover).checkContents},
 	{CheckLastLook, (*remover).checkLastLook},
 }
 
@@ -100,17 +105,6 @@ func (m *remover) checkUsers(a *attempt) finding {
 	if use, used := m.users.Of(a.e.Name); used {
 		return finding{kept: InUse, details: use.String()}
 	}
-	if m.users.Sockets() {
-		files, err := m.root.Sockets(a.e.Name)
-		if err != nil {
-			return refusal(err)
-		}
-		for _, ino := range files {
-			if use, used := m.users.OfSocket(ino); used {
-				return finding{kept: InUse, details: use.String()}
-			}
-		}
-	}
 	switch n := m.users.Unreadable; {
 	case n == 1:
 		return finding{details: "none found; 1 process of another user could not be inspected"}
@@ -118,6 +112,56 @@ func (m *remover) checkUsers(a *attempt) finding {
 		return finding{details: fmt.Sprintf("none found; %d processes of other users could not be inspected", n)}
 	}
 	return finding{}
+}
+
+// checkContents surveys all that is in the dir: whether the dir can be removed as a whole,
+// whether a file was written within staleAfter, and whether one is open elsewhere or is a
+// socket that is bound. A process that opens its log for each line has nothing open when we
+// look, but it leaves a time of modification. Such a time can only keep a dir. One in the
+// future keeps it as well, because it does not say when the file was written.
+//
+// A dry run makes the same survey. For that it opens files for reading, some microseconds
+// each; whoever opens one of them meanwhile has to wait.
+func (m *remover) checkContents(a *attempt) finding {
+	var user proc.Use
+	found, err := m.root.Survey(a.d, a.e.Name, fsys.SurveyOptions{
+		WrittenAfter: m.now().Add(-m.staleAfter),
+		Spawners:     func(file string) bool { return spawners(a.e.Name, file) },
+		Sidecar:      daemondir.SidecarName(a.e.Name),
+		Bound: func(ino uint64) (bound bool) {
+			user, bound = m.users.OfSocket(ino)
+			return bound
+		},
+	})
+	switch {
+	case err != nil:
+		return refusal(err)
+	case found.Obstacle != nil:
+		return finding{
+			kept:    reasonOf(found.Obstacle),
+			err:     fmt.Errorf("%q cannot be removed: %w", m.root.Path(a.e.Name), found.Obstacle),
+			details: found.Obstacle.Error(),
+		}
+	case found.Written != "":
+		file, now := daemondir.Printable(found.Written), m.now()
+		if found.At.After(now) {
+			return finding{kept: RecentlyWritten, details: fmt.Sprintf("the modification time of %s is in the future", file)}
+		}
+		return finding{kept: RecentlyWritten, notBefore: found.At.Add(m.staleAfter), details: fmt.Sprintf("%s was written %s ago; %s must pass",
+			file, FormatDuration(now.Sub(found.At), 2), FormatDuration(m.staleAfter, 2))}
+	case found.Open != "":
+		return finding{kept: InUse, details: fmt.Sprintf("a process has %s open, or mapped into memory", daemondir.Printable(found.Open))}
+	case found.Bound != "":
+		return finding{kept: InUse, details: user.String()}
+	}
+	return finding{}
+}
+
+// spawners reports whether file in the daemon dir dirName is one that the spawner or
+// runtimegc writes. Its modification time says no more than last_seen does.
+func spawners(dirName, file string) bool {
+	name := strings.TrimPrefix(dirName, daemondir.QuarantinePrefix)
+	return daemondir.Concerns(dirName, file) || file == name || file == name+".exe"
 }
 
 // checkLastLook opens the sidecar and, but for a dry run, takes the lease: under it nobody

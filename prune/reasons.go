@@ -26,6 +26,7 @@ const (
 	Respawned       Reason = "respawned"
 	Changed         Reason = "changed"
 	MountPoint      Reason = "mount_point"
+	RecentlyWritten Reason = "recently_written"
 	LowerLayer      Reason = "lower_layer"
 	NotADaemonDir   Reason = "not_a_daemon_dir"
 	Permission      Reason = "permission"
@@ -76,6 +77,7 @@ var reasons = [...]ReasonInfo{
 	{Respawned, groupKept, "the daemon is being started again", true},
 	{Changed, groupKept, "it changed while it was being looked at", true},
 	{MountPoint, groupKept, "something is mounted in the directory", true},
+	{RecentlyWritten, groupKept, "a file in it was written recently", true},
 	{LowerLayer, groupKept, "it belongs to an image's lower layer, which cannot be changed", true},
 	{Permission, groupKept, "permission to read or change it was denied", true},
 	{Failed, groupKept, "the system reported an error", true},

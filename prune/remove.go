@@ -64,7 +64,8 @@ type removal struct {
 	err        error  // what the system refused; kept says how that counts
 	fsys.Freed        // what was removed, the daemon dir included
 
-	hidden string // the quarantined name it was left under, if so
+	hidden    string    // the quarantined name it was left under, if so
+	notBefore time.Time // if known: another attempt before that would end the same way
 }
 
 func keep(reason Reason) removal { return removal{kept: reason} }
@@ -123,10 +124,11 @@ func (a *attempt) closeSidecar() {
 func (m *remover) remove(e daemondir.Entry) removal {
 	a := &attempt{e: e}
 	defer a.close()
-	// 1. Shape and mounts. 2. Nothing uses it. 3. The last look, under the lease.
+	// 1. Shape and mounts. 2. Nothing uses it, and all of it can go. 3. The last look, under
+	// the lease.
 	for _, p := range protections {
 		if f := p.make(m, a); f.kept != "" {
-			return removal{kept: f.kept, err: f.err}
+			return removal{kept: f.kept, err: f.err, notBefore: f.notBefore}
 		}
 	}
 	if m.dryRun {

@@ -63,6 +63,7 @@ func TestRemoveStaleDir(t *testing.T) {
 	if err := os.Symlink(filepath.Dir(outside), filepath.Join(d.Path(), "deep", "link")); err != nil {
 		t.Fatal(err)
 	}
+	daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 	recent := daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
 	size := int64(1000 + len(daemondirtest.ReadFile(t, d.Sidecar())) + len(daemondirtest.ReadFile(t, d.PIDFile())))
 	b.wantRemoved(d)
@@ -100,6 +101,7 @@ func TestRemovalInProgressIsNotGone(t *testing.T) {
 	for i := range 3000 {
 		daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"+strconv.Itoa(i)), "")
 	}
+	daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 	b.scan()
 	b.wantEvents("daemon.added", 1)
 	b.SweepNow()
@@ -200,6 +202,7 @@ func TestKeepDirInUse(t *testing.T) {
 			b.wantKept(d, InUse)
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
+			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 			b.wantRemoved(d)
 		})
 	}

@@ -126,6 +126,7 @@ func TestRemovalCountsEveryFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	daemondirtest.WriteFile(t, filepath.Join(deep, "log"), "12345")
+	daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 	size := int64(5 + len(daemondirtest.ReadFile(t, d.Sidecar())) + len(daemondirtest.ReadFile(t, d.PIDFile())))
 	b.wantRemoved(d)
 	// dir, sidecar, pid, three directories, log

@@ -4,6 +4,7 @@ package fsys
 
 import (
 	"io/fs"
+	"os"
 	"syscall"
 )
 
@@ -14,4 +15,10 @@ func links(info fs.FileInfo) uint64 {
 		return 1
 	}
 	return uint64(st.Nlink)
+}
+
+// foreign reports whether the file belongs to another user, and we are not root.
+func foreign(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid()
 }

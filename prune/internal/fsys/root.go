@@ -3,7 +3,8 @@
 // and the mount table. It decides nothing.
 //
 //	root.go      the open runtime root
-//	tree_*.go    emptying a directory        trail.go    the way down a tree, and back
+//	survey_*.go  what is in a directory      tree_*.go   emptying it
+//	trail.go     the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
 //	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   taking a flock(2)           locks_*.go  the table of flocks
@@ -14,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -117,33 +117,6 @@ func (r *Root) Mounted(name string) (bool, error) { return r.mounts.below(name) 
 
 // Locks is the function [Locks] for the root's file system.
 func (r *Root) Locks() (map[uint64]string, error) { return Locks(r.dir) }
-
-// Sockets returns the numbers of the files directly in the directory name that are UNIX
-// sockets.
-func (r *Root) Sockets(name string) (inos []uint64, err error) {
-	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	for {
-		entries, err := dir.ReadDir(1000)
-		for _, entry := range entries {
-			if entry.Type() != fs.ModeSocket {
-				continue
-			}
-			if info, err := r.root.Lstat(filepath.Join(name, entry.Name())); err == nil { // else it is gone
-				inos = append(inos, daemondir.Identify(info).Ino)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return inos, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
 
 // IsEmpty reports whether the directory name is empty.
 func (r *Root) IsEmpty(name string) (bool, error) {

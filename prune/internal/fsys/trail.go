@@ -23,7 +23,7 @@ const maxPath = 4096
 
 // A trail is the way from the top of a tree to one directory in it. However long it is,
 // only its last maxOpen directories are open, besides the top; of each a level is known,
-// which takes 32 bytes. The way back leads through "..", and that is only taken if it is
+// which takes 40 bytes. The way back leads through "..", and that is only taken if it is
 // the directory which the way led through before.
 type trail struct {
 	root *Root
@@ -42,6 +42,7 @@ type level struct {
 	id      daemondir.FileID
 	entered uint64 // hash of the name that was last entered from here
 	path    int32  // how much of the path leads here
+	next    int64  // of a survey: where reading goes on if it must be opened again
 }
 
 var nameSeed = maphash.MakeSeed()
@@ -156,6 +157,8 @@ type listing struct {
 	names   []dirent // that were read and not dropped
 	batches int      // read since the start of the directory
 	removed int      // names since then
+
+	surveyed bool // a survey has checked whether its content can be removed
 }
 
 // peek returns the next name of the directory, until that is dropped, or false at the end.

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,7 @@ func deepen(t *testing.T, dir string, levels int) {
 	unix.Close(at)
 }
 
-// However deep a tree is, it is emptied with few descriptors and a small stack.
+// However deep a tree is, it is surveyed and emptied with few descriptors and a small stack.
 func TestEmptyDeep(t *testing.T) {
 	levels := deepLevels()
 	if root := os.Getenv(deepVar); root != "" {
@@ -59,6 +60,9 @@ func TestEmptyDeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		debug.SetMaxStack(256 << 10)
+		if found, err := surveyTree(t, root, "top", time.Now().Add(time.Hour)); err != nil || found != (Finding{}) {
+			t.Errorf("found %+v, %v", found, err)
+		}
 		tree := openTestTree(t, root, "top")
 		var freed Freed
 		if err := tree.Empty("", &freed, nil); err != nil || freed.Files != 2*levels {

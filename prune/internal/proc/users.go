@@ -58,9 +58,6 @@ func (u Users) Of(name string) (Use, bool) {
 	return use, used
 }
 
-// Sockets reports whether any socket is bound to a file on the root's file system.
-func (u Users) Sockets() bool { return len(u.sockets) > 0 }
-
 // OfSocket returns a process that has a socket bound to the file of that number, by which
 // stat(2) calls it, on the file system of the root. It may be a file of that number on
 // another subvolume.

@@ -1,0 +1,121 @@
+//go:build !portable
+
+package fsys
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"runtimegc/registry/daemondir"
+
+	"golang.org/x/sys/unix"
+)
+
+// errNoLeases says that the file system has no leases.
+var errNoLeases = errors.New("no leases on this file system")
+
+// facts describes name in d; an empty name is d.
+func (d *dir) facts(name string) (facts, error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var st unix.Statx_t
+	err := unix.Statx(d.fd, name, flags, unix.STATX_TYPE|unix.STATX_NLINK|unix.STATX_UID|unix.STATX_INO|unix.STATX_MTIME, &st)
+	if err != nil {
+		return facts{}, failed("stat", name, err)
+	}
+	return facts{
+		mode:    typeOf(st.Mode),
+		links:   uint64(st.Nlink),
+		foreign: st.Uid != uint32(os.Geteuid()),
+		fixed:   st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0,
+		mounted: name != "" && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		ino:     st.Ino,
+		written: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
+	}, nil
+}
+
+// typeOf returns the type of a file, as far as a survey distinguishes types.
+func typeOf(mode uint16) fs.FileMode {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return fs.ModeDir
+	case unix.S_IFREG:
+		return 0
+	case unix.S_IFSOCK:
+		return fs.ModeSocket
+	}
+	return fs.ModeIrregular
+}
+
+// writable returns an error if the content of d may not be removed. A directory of our own
+// can be made writable.
+func (d *dir) writable() error {
+	err := unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case err == unix.EROFS:
+		return errReadOnly
+	case err != nil && d.uid != uint32(os.Geteuid()):
+		return errUnwritable
+	}
+	return nil
+}
+
+// keepsForeign reports whether d is sticky and another user's, so that only our own files can
+// be removed from it (unlink(2), EPERM).
+func (d *dir) keepsForeign() bool {
+	return d.mode&unix.S_ISVTX != 0 && d.uid != uint32(os.Geteuid()) && !hasCapability(unix.CAP_FOWNER)
+}
+
+func hasCapability(capability uint) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// hasLeases reports whether a lease says, on the file system of d, that a file is open
+// elsewhere. On a network file system the server decides, and EAGAIN may only mean that it
+// granted no delegation.
+func (d *dir) hasLeases() bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(d.fd, &st) != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
+		return false
+	}
+	return true
+}
+
+// openElsewhere reports whether a process has the regular file name open, or mapped into
+// memory. The kernel grants a write lease (fcntl(2), "Leases") only on a file that is not
+// open elsewhere, in any namespace; it ends when we close the file. In the microseconds
+// between, an open(2) of it waits, or fails with EAGAIN if it is non-blocking. It is not for
+// files with several links, such as a trampoline: they may be open by another link. Where it
+// cannot be determined, such as for another user's file, it returns false.
+func (d *dir) openElsewhere(name string) (bool, error) {
+	fd, err := daemondir.IgnoringEINTR(func() (int, error) {
+		return unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	switch err {
+	case nil:
+	case unix.EAGAIN: // somebody has a lease on it
+		return true, nil
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM:
+		return false, failed("open", name, err)
+	default:
+		return false, nil
+	}
+	defer unix.Close(fd)
+	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_WRLCK); err {
+	case unix.EAGAIN:
+		return true, nil
+	case unix.EINVAL, unix.ENOLCK, unix.EOPNOTSUPP:
+		return false, errNoLeases
+	}
+	return false, nil // EACCES: it is another user's
+}

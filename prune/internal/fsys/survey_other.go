@@ -1,0 +1,58 @@
+//go:build !linux || portable
+
+package fsys
+
+import (
+	"errors"
+	"io/fs"
+
+	"runtimegc/registry/daemondir"
+)
+
+// errNoLeases says that the system has no leases.
+var errNoLeases = errors.New("no leases on this system")
+
+// facts describes name in d; an empty name is d. It does not know whether a file is
+// immutable.
+func (d *dir) facts(name string) (facts, error) {
+	if name == "" {
+		name = "."
+	}
+	info, err := d.root.Lstat(name)
+	if err != nil {
+		return facts{}, err
+	}
+	return facts{
+		mode:    info.Mode().Type(),
+		links:   links(info),
+		foreign: foreign(info),
+		ino:     daemondir.Identify(info).Ino,
+		written: info.ModTime(),
+	}, nil
+}
+
+// writable returns an error if the content of d may not be removed: because d is another
+// user's, and not writable by all. A directory of our own can be made writable.
+func (d *dir) writable() error {
+	info, err := d.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if foreign(info) && info.Mode()&0o003 != 0o003 {
+		return errUnwritable
+	}
+	return nil
+}
+
+// keepsForeign reports whether d is sticky and another user's, so that only our own files can
+// be removed from it.
+func (d *dir) keepsForeign() bool {
+	info, err := d.root.Stat(".")
+	return err == nil && info.Mode()&fs.ModeSticky != 0 && foreign(info)
+}
+
+// hasLeases returns false.
+func (d *dir) hasLeases() bool { return false }
+
+// openElsewhere returns errNoLeases.
+func (d *dir) openElsewhere(string) (bool, error) { return false, errNoLeases }

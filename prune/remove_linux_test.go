@@ -289,6 +289,10 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 	d, cmd := daemondirtest.MakeLive(t, root, "a")
 	// Stale by its sidecar, and alive: only the second probe stands between.
 	daemondirtest.WriteFile(t, d.Sidecar(), `{"last_seen_unix_ms": 1}`)
+	// The survey does not open a program with several links.
+	if err := os.Link(filepath.Join(d.Path(), "a"), filepath.Join(t.TempDir(), "a")); err != nil {
+		t.Fatal(err)
+	}
 	m := newTestRemover(t, root, false)
 	m.users = proc.Users{} // and the process table was read before
 	if r := m.remove(entryOf(t, d)); r.kept != Respawned {

@@ -107,7 +107,7 @@ func (o *observer) accountRemoval(out *outcome) {
 	default:
 		stats.Kept++
 	}
-	if r.kept != "" && d != nil {
+	if r.kept != "" && d != nil && r.kept != junkReason(out.entry) { // else it is no junk yet
 		o.logKept(name, d, r)
 	}
 	if r.kept == Changed {

@@ -64,6 +64,10 @@ type Options struct {
 	SweepInterval time.Duration // 0: DefaultSweepInterval
 	DryRun        bool          // open nothing for writing; log what would be done
 
+	// InvalidAfter is how long a dir without a usable sidecar, or whose sidecar has no
+	// timestamp, must not have been written before it is removed. 0: it is left alone.
+	InvalidAfter time.Duration
+
 	// Protect are patterns in the syntax of [path.Match]. A dir whose name matches one of
 	// them is never removed. See CheckPattern.
 	Protect []string
@@ -93,7 +97,8 @@ type Collector struct {
 	log    zerolog.Logger
 	dryRun bool
 	prober
-	trace func(TraceEvent)
+	invalidAfter time.Duration
+	trace        func(TraceEvent)
 
 	pings        chan struct{}
 	timesChanged chan struct{} // one slot
@@ -113,6 +118,9 @@ func New(opts Options) (*Collector, error) {
 	if err := opts.Registry.Check(); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
 	}
+	if opts.InvalidAfter < 0 {
+		return nil, fmt.Errorf("prune: invalid-after %v must not be negative", opts.InvalidAfter)
+	}
 	times := Settings{
 		StaleAfter:    cmp.Or(opts.StaleAfter, DefaultStaleAfter),
 		SweepInterval: cmp.Or(opts.SweepInterval, DefaultSweepInterval),
@@ -123,7 +131,7 @@ func New(opts Options) (*Collector, error) {
 	c := &Collector{
 		reg: opts.Registry, root: opts.Registry.Root(), log: opts.Log, dryRun: opts.DryRun,
 		prober: prober{now: time.Now, clock: proc.NewClock()}, trace: opts.Trace,
-		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
+		invalidAfter: opts.InvalidAfter, times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
 		sweepNow: make(chan struct{}, 1),
 	}
 	if err := c.SetProtect(opts.Protect); err != nil {

@@ -39,7 +39,7 @@ type Verdict struct {
 	State    State
 	Decision Decision
 	Reason   Reason
-	StaleAt  daemondir.Timestamp // when it becomes stale: if dead, it is then due for removal
+	StaleAt  daemondir.Timestamp // when it becomes stale: if dead or junk, it is then due for removal
 }
 
 // Judge decides what to do with a daemon dir at the time now; nothing else does. It follows
@@ -83,6 +83,28 @@ func judgeAgainAt(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint6
 	default:
 		return stale.MS
 	}
+}
+
+// junkAt returns when, in ms since the epoch, a dir has become junk as far as its entry tells:
+// nothing says when its daemon was alive, and neither its sidecar nor its pid file was
+// written for invalidAfter. It reports false if the dir never becomes junk, because it is
+// not known what is wrong with it, or nothing is.
+func junkAt(e daemondir.Entry, invalidAfter time.Duration) (ms uint64, ok bool) {
+	switch {
+	case invalidAfter <= 0, e.LastSeen.Known, e.Problem == daemondir.ProblemPermission, e.Problem == daemondir.ProblemIO:
+		return 0, false
+	}
+	written := max(e.Sidecar.MTime, e.PIDFile.MTime, 0)
+	return uint64(time.Duration(written).Milliseconds()) + uint64(invalidAfter.Milliseconds()), true
+}
+
+// junkReason returns the reason to keep a dir, while it is no junk, of whose daemon nothing
+// says when it was alive.
+func junkReason(e daemondir.Entry) Reason {
+	if e.Problem != daemondir.ProblemNone {
+		return Reason(e.Problem.String())
+	}
+	return NoTimestamp
 }
 
 // staleAt returns lastSeen + staleAfter. The sum saturates, as the original's difference

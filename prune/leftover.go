@@ -13,14 +13,11 @@ import (
 // again, and removed or given its name back.
 func (m *remover) finish(hidden string) removal {
 	e, err := daemondir.Read(m.root.Path("."), hidden)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fail(err)
-	case e.Problem == daemondir.ProblemNoSidecar:
-		return m.finishEmpty(hidden)
-	case e.Problem != daemondir.ProblemNone:
-		// Nothing that we left: our removals begin with a good sidecar, and it goes last.
-		return removal{kept: Reason(e.Problem.String()), hidden: hidden}
+	}
+	if e.Problem != daemondir.ProblemNone {
+		return m.finishInvalid(e)
 	}
 	r := m.remove(e)
 	// What cannot be removed as a whole gets its name back, too, like all that is kept: the
@@ -33,6 +30,24 @@ func (m *remover) finish(hidden string) removal {
 	return m.restore(hidden, r.kept)
 }
 
+// finishInvalid deals with a quarantined dir that has no usable sidecar. A removal begins
+// with a good one, and it goes last; but the dir may be junk whose removal was interrupted.
+// It must then become junk once more, under its quarantined name, because what is left of
+// it may not look like a daemon dir.
+func (m *remover) finishInvalid(e daemondir.Entry) removal {
+	r := removal{kept: Reason(e.Problem.String())}
+	if e.Problem == daemondir.ProblemNoSidecar {
+		r = m.finishEmpty(e.Name)
+	}
+	if r.kept == Reason(e.Problem.String()) && m.judge(e, Liveness{}).Decision == Remove {
+		r = m.remove(e)
+	}
+	if r.kept != "" && r.kept != Gone {
+		r.hidden = e.Name
+	}
+	return r
+}
+
 // finishEmpty removes a quarantined dir without a sidecar. The sidecar goes last, so
 // what has none is empty, or it is not ours.
 func (m *remover) finishEmpty(hidden string) removal {
@@ -40,7 +55,7 @@ func (m *remover) finishEmpty(hidden string) removal {
 	case err != nil:
 		return fail(err)
 	case !empty:
-		return removal{kept: NotADaemonDir, hidden: hidden}
+		return keep(NotADaemonDir)
 	case m.dryRun:
 		return removal{}
 	}

@@ -86,9 +86,11 @@ func (o *observer) logUnwritable(name string, err error) {
 func (o *observer) logRemoved(out *outcome) {
 	name, now := out.entry.Name, unixMS(o.now())
 	line := o.line(o.log.Info(), "daemon.removed", name).
-		Str("reason", string(out.row.Reason)).
-		Uint64("age_ms", now-min(out.entry.LastSeen.MS, now)).
-		Uint64("last_seen_unix_ms", out.entry.LastSeen.MS)
+		Str("reason", string(out.row.Reason))
+	if out.entry.LastSeen.Known {
+		line = line.Uint64("age_ms", now-min(out.entry.LastSeen.MS, now)).
+			Uint64("last_seen_unix_ms", out.entry.LastSeen.MS)
+	}
 	if out.entry.PID.Known {
 		line = line.Uint32("pid", out.entry.PID.N)
 	}

@@ -181,6 +181,9 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	defer func() {
 		o.countMove(was, d.state())
 		d.judgeAgainAt = judgeAgainAt(d.seen(e), d.Liveness, o.Times().StaleAfter)
+		if at, ok := junkAt(e, o.invalidAfter); ok {
+			d.judgeAgainAt = min(d.judgeAgainAt, at)
+		}
 		if d.unrecorded(e) {
 			d.judgeAgainAt = 0
 		}

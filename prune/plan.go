@@ -30,10 +30,24 @@ type Row struct {
 // keep sets the decision and its reason after a removal that was called off.
 func (r *Row) keep(what removal) { r.Decision, r.Reason, r.Err = Keep, what.kept, what.err }
 
+// judge applies [Judge] and, if it is asked for, the rule for junk. The liveness of a dir
+// without a usable sidecar may be the zero value, if it was not probed. It also returns what
+// protects the dir.
+func (c *Collector) judge(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duration) (v Verdict, protectedBy string) {
+	protectedBy = c.protectedBy(e)
+	v = Judge(e, l, now, staleAfter, protectedBy != "")
+	if at, ok := junkAt(e, c.invalidAfter); ok && protectedBy == "" && (l.State == Dead || l.State == "") {
+		v.StaleAt = daemondir.At(at)
+		if unixMS(now) >= at {
+			v.Decision = Remove
+		}
+	}
+	return v, protectedBy
+}
+
 // row judges one daemon dir.
 func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duration) Row {
-	by := c.protectedBy(e)
-	v := Judge(e, l, now, staleAfter, by != "")
+	v, by := c.judge(e, l, now, staleAfter)
 	return Row{
 		Name: e.Name, Dir: filepath.Join(c.root, e.Name), PID: e.PID,
 		State: v.State, Reason: v.Reason, Decision: v.Decision,

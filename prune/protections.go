@@ -49,8 +49,17 @@ func (m *remover) checkShape(a *attempt) finding {
 		return finding{kept: Changed}
 	case !m.root.SameDevice(d.ID()):
 		return finding{kept: MountPoint, details: "it is on another device than the root"}
+	case a.junk() && !m.looksLikeDaemons(a.e):
+		return finding{kept: junkReason(a.e), details: "it has no sidecar, no pid file and no trampoline"}
 	}
 	return finding{}
+}
+
+// looksLikeDaemons reports whether a dir without a usable sidecar may have been made by a
+// spawner. The quarantine prefix is ours alone.
+func (m *remover) looksLikeDaemons(e daemondir.Entry) bool {
+	return e.Problem != daemondir.ProblemNoSidecar || e.PIDFile != daemondir.Stamp{} || daemondir.Quarantined(e.Name) ||
+		m.root.IsFile(e.Name, e.Name) || m.root.IsFile(e.Name, e.Name+".exe")
 }
 
 // refusal is the finding of a check that the system refused.
@@ -115,7 +124,8 @@ func (m *remover) checkUsers(a *attempt) finding {
 }
 
 // checkContents surveys all that is in the dir: whether the dir can be removed as a whole,
-// whether a file was written within staleAfter, and whether one is open elsewhere or is a
+// whether a file was written within staleAfter (in junk: whether anything was written within
+// invalidAfter, including directories and the spawner's files), and whether a file is open elsewhere or is a
 // socket that is bound. A process that opens its log for each line has nothing open when we
 // look, but it leaves a time of modification. Such a time can only keep a dir. One in the
 // future keeps it as well, because it does not say when the file was written.
@@ -124,8 +134,13 @@ func (m *remover) checkUsers(a *attempt) finding {
 // each; whoever opens one of them meanwhile has to wait.
 func (m *remover) checkContents(a *attempt) finding {
 	var user proc.Use
+	unwritten, reason := m.staleAfter, RecentlyWritten
+	if a.junk() {
+		unwritten, reason = m.invalidAfter, junkReason(a.e)
+	}
 	found, err := m.root.Survey(a.d, a.e.Name, fsys.SurveyOptions{
-		WrittenAfter: m.now().Add(-m.staleAfter),
+		WrittenAfter: m.now().Add(-unwritten),
+		EveryTime:    a.junk(),
 		Spawners:     func(file string) bool { return spawners(a.e.Name, file) },
 		Sidecar:      daemondir.SidecarName(a.e.Name),
 		Bound: func(ino uint64) (bound bool) {
@@ -145,10 +160,10 @@ func (m *remover) checkContents(a *attempt) finding {
 	case found.Written != "":
 		file, now := daemondir.Printable(found.Written), m.now()
 		if found.At.After(now) {
-			return finding{kept: RecentlyWritten, details: fmt.Sprintf("the modification time of %s is in the future", file)}
+			return finding{kept: reason, details: fmt.Sprintf("the modification time of %s is in the future", file)}
 		}
-		return finding{kept: RecentlyWritten, notBefore: found.At.Add(m.staleAfter), details: fmt.Sprintf("%s was written %s ago; %s must pass",
-			file, FormatDuration(now.Sub(found.At), 2), FormatDuration(m.staleAfter, 2))}
+		return finding{kept: reason, notBefore: found.At.Add(unwritten), details: fmt.Sprintf("%s was written %s ago; %s must pass",
+			file, FormatDuration(now.Sub(found.At), 2), FormatDuration(unwritten, 2))}
 	case found.Open != "":
 		return finding{kept: InUse, details: fmt.Sprintf("a process has %s open, or mapped into memory", daemondir.Printable(found.Open))}
 	case found.Bound != "":
@@ -167,6 +182,9 @@ func spawners(dirName, file string) bool {
 // checkLastLook opens the sidecar and, but for a dry run, takes the lease: under it nobody
 // rewrites the sidecar. Then it reads all again, probes again, and judges again.
 func (m *remover) checkLastLook(a *attempt) finding {
+	if a.noSidecar() {
+		return finding{kept: m.lastLook(a)} // there is nothing to lease
+	}
 	var err error
 	a.sidecar, err = a.d.OpenSidecar(daemondir.ReadOnly)
 	switch {
@@ -183,25 +201,29 @@ func (m *remover) checkLastLook(a *attempt) finding {
 			return finding{kept: InUse, details: "its sidecar is open elsewhere"}
 		}
 	}
-	return finding{kept: m.lastLook(a.d, a.sidecar, a.e)}
+	return finding{kept: m.lastLook(a)}
 }
 
-// lastLook reads and judges e once more and returns why it must stay.
-func (m *remover) lastLook(d *daemondir.Dir, sidecar *daemondir.File, e daemondir.Entry) Reason {
-	fresh, err := d.ReadFrom(sidecar)
-	if err != nil || fresh != e {
-		if err == nil && (fresh.PID != e.PID || fresh.SpawnedAt != e.SpawnedAt) {
+// lastLook reads and judges the dir once more and returns why it must stay. Without a usable
+// sidecar, any process of the pid in the pid file may be the daemon.
+func (m *remover) lastLook(a *attempt) Reason {
+	fresh, err := a.read()
+	if err != nil || fresh != a.e {
+		if err == nil && (fresh.PID != a.e.PID || fresh.SpawnedAt != a.e.SpawnedAt) {
 			return Respawned
 		}
 		return Changed
 	}
-	p := m.probe(fresh, fresh.PID, m.root.Path(e.Name))
+	p := m.probe(fresh, fresh.PID, m.root.Path(a.e.Name))
 	defer p.close()
-	if v := Judge(fresh, p.Liveness, m.now(), m.staleAfter, m.protectedBy(fresh) != ""); v.Decision != Remove {
-		if v.State == Alive {
-			return Respawned
-		}
+	switch v := m.judge(fresh, p.Liveness); {
+	case v.Decision == Remove:
+		return ""
+	case v.State == Alive:
+		return Respawned
+	case v.State == Invalid && p.State != Dead:
+		return UnknownLiveness
+	default:
 		return v.Reason
 	}
-	return ""
 }

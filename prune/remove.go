@@ -22,9 +22,10 @@ type remover struct {
 	users proc.Users
 	prober
 
-	staleAfter  time.Duration
-	dryRun      bool
-	protectedBy func(daemondir.Entry) string
+	staleAfter   time.Duration
+	invalidAfter time.Duration
+	dryRun       bool
+	judge        func(daemondir.Entry, Liveness) Verdict // as of now
 
 	locks    map[uint64]string // of a dry run: who holds a lock on which inode
 	locksErr error             // why there are none
@@ -45,7 +46,11 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 	if err != nil {
 		return nil, err
 	}
-	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, dryRun: dryRun, protectedBy: c.protectedBy}
+	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, invalidAfter: c.invalidAfter, dryRun: dryRun}
+	m.judge = func(e daemondir.Entry, l Liveness) Verdict {
+		v, _ := c.judge(e, l, m.now(), staleAfter)
+		return v
+	}
 	if m.users, err = proc.FindUsers(root.RealPath()); err != nil {
 		root.Close()
 		return nil, err
@@ -101,6 +106,20 @@ type attempt struct {
 	leased  bool
 }
 
+// junk reports whether nothing says when the dir's daemon was alive.
+func (a *attempt) junk() bool { return !a.e.LastSeen.Known }
+
+// noSidecar reports whether there is no regular file of the sidecar's name.
+func (a *attempt) noSidecar() bool { return a.e.Sidecar == daemondir.Stamp{} }
+
+// read reads the dir again, as it is in whatever place.
+func (a *attempt) read() (daemondir.Entry, error) {
+	if a.sidecar == nil {
+		return a.d.Read()
+	}
+	return a.d.ReadFrom(a.sidecar)
+}
+
 func (a *attempt) close() {
 	a.closeSidecar()
 	if a.unlock != nil {
@@ -145,7 +164,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 		}
 		m.step("renamed")
 	}
-	if reason := m.recheckRenamed(a.d, a.sidecar, a.leased, e, hidden); reason != "" {
+	if reason := m.recheckRenamed(a, hidden); reason != "" {
 		return m.restore(hidden, reason)
 	}
 	// The lease has done its work: whoever comes to the sidecar from here on comes too late,
@@ -155,7 +174,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	m.step("looked")
 
 	// 5. Nobody can find it any more.
-	r := m.removeTree(a.d, hidden)
+	r := m.removeTree(a, hidden)
 	if r.kept != "" {
 		r.hidden = hidden
 	}
@@ -166,21 +185,21 @@ func (m *remover) remove(e daemondir.Entry) removal {
 // descriptors that were opened before, and returns why it must go back. A spawner that
 // resolved the sidecar's path before the rename is waiting for the lease now, and one
 // that got past the sidecar has changed the pid file.
-func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leased bool, e daemondir.Entry, hidden string) Reason {
-	if d.Marked() {
+func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
+	if a.d.Marked() {
 		return Protected // since the last look; whoever did it was told that it stays
 	}
-	if leased {
+	if a.leased {
 		// Nobody has come to the sidecar, then.
-		if !fsys.LeaseHeld(sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != e.PIDFile {
+		if !fsys.LeaseHeld(a.sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != a.e.PIDFile {
 			return Respawned
 		}
-	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e {
+	} else if again, err := a.read(); err != nil || again != a.e {
 		return Respawned
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.
-	if id, err := m.root.ID(hidden); err != nil || id != e.Dir {
+	if id, err := m.root.ID(hidden); err != nil || id != a.e.Dir {
 		return Changed
 	}
 	if reason, err := m.mounted(hidden); reason != "" || err != nil {
@@ -205,11 +224,11 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
 }
 
-// removeTree removes the quarantined dir hidden, which is d. Its sidecar goes last: so a
-// leftover of an interrupted removal can be judged again, or is empty.
-func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
+// removeTree removes the quarantined dir hidden, which is that of a. Its sidecar goes last:
+// so a leftover of an interrupted removal can be judged again, or is empty.
+func (m *remover) removeTree(a *attempt, hidden string) removal {
 	var done removal
-	err := m.empty(d, hidden, &done.Freed)
+	err := m.empty(a, hidden, &done.Freed)
 	if err == nil {
 		if err = m.root.Remove(hidden); errors.Is(err, fs.ErrNotExist) {
 			err = fsys.ErrReplaced
@@ -224,16 +243,22 @@ func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
 	return done
 }
 
-// empty removes all that is in the quarantined dir hidden, which is d.
-func (m *remover) empty(d *daemondir.Dir, hidden string, freed *fsys.Freed) error {
-	t, err := m.root.OpenTree(d, hidden)
+// empty removes all that is in the quarantined dir hidden, which is that of a.
+func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
+	t, err := m.root.OpenTree(a.d, hidden)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	sidecar := daemondir.SidecarName(hidden)
+	if a.noSidecar() {
+		sidecar = "" // what has its name may be a directory
+	}
 	if err := t.Empty(sidecar, freed, func(name string) { m.step("removed", name) }); err != nil {
 		return err
+	}
+	if sidecar == "" {
+		return nil
 	}
 	err = t.Remove(sidecar, freed)
 	m.step("removed sidecar")

@@ -326,7 +326,7 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	if err := m.root.Rename("a", ".pruned-a"); err != nil {
 		t.Fatal(err)
 	}
-	if reason := m.recheckRenamed(dir, f, true, e, ".pruned-a"); reason != Respawned {
+	if reason := m.recheckRenamed(&attempt{e: e, d: dir, sidecar: f, leased: true}, ".pruned-a"); reason != Respawned {
 		t.Errorf("nobody is seen waiting: %q", reason)
 	}
 	if r := m.restore(".pruned-a", Respawned); r.kept != Respawned || r.err != nil || r.hidden != "" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,41 @@ func (d *duration) Set(text string) error {
 
 func (d *duration) String() string { return time.Duration(*d).String() }
 func (d *duration) Type() string   { return "duration" }
+
+// offOrDuration is a duration that may also be given in days, or "off", which is 0.
+type offOrDuration time.Duration
+
+const day = 24 * time.Hour
+
+func (d *offOrDuration) Set(text string) error {
+	if text == "off" {
+		*d = 0
+		return nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
+			*d = offOrDuration(time.Duration(n) * day)
+			return nil
+		}
+	}
+	if (*duration)(d).Set(text) != nil {
+		return errors.New("it must be off or a duration, such as 30d, 12h or 90m")
+	}
+	return nil
+}
+
+func (d *offOrDuration) String() string {
+	switch t := time.Duration(*d); {
+	case t == 0:
+		return "off"
+	case t%day == 0:
+		return fmt.Sprintf("%dd", t/day)
+	default:
+		return t.String()
+	}
+}
+
+func (d *offOrDuration) Type() string { return "duration" }
 
 // choice is one of some words.
 type choice struct {

@@ -26,6 +26,22 @@ func TestChoices(t *testing.T) {
 	}
 }
 
+// What can be off is off only if one says so, or nothing.
+func TestOffOrDuration(t *testing.T) {
+	for text, want := range map[string]string{
+		"off": "off", "30d": "30d", "1d": "1d", "65535d": "65535d", "720h": "30d", "90m": "1h30m0s", "1ms": "1ms",
+		"": "", "0": "", "0d": "", "d": "", "-1d": "", "+1d": "", "1.5d": "", "1d12h": "", "1e3d": "", "99999d": "", "0s": "", "1us": "", "-1h": "", "OFF": "", "30 d": "",
+	} {
+		var d offOrDuration
+		switch err := d.Set(text); {
+		case err != nil && (want != "" || !strings.Contains(err.Error(), "30d")):
+			t.Errorf("%q: %v", text, err)
+		case err == nil && d.String() != want:
+			t.Errorf("%q is %s, want %q", text, d.String(), want)
+		}
+	}
+}
+
 // A list of states has commas in the environment as well.
 func TestStatesFromEnvironment(t *testing.T) {
 	t.Setenv("RUNTIMEGC_STATE", "dead,unknown")

@@ -132,9 +132,9 @@ func statusOf(r prune.Row) status {
 		return statusAlive
 	case r.State == prune.Unknown:
 		return statusUnknown
-	case r.State == prune.Invalid:
+	case r.State == prune.Invalid && !r.StaleAt.Known:
 		return statusInvalid
-	case r.Reason == prune.NotStale:
+	case r.Reason == prune.NotStale, r.StaleAt.Known && (r.State == prune.Invalid || r.Reason == prune.NoTimestamp):
 		return statusNotDue
 	case r.Reason == prune.Protected, r.Reason == prune.NoTimestamp:
 		return statusNever
@@ -159,6 +159,9 @@ func removedIn(r prune.Row, now time.Time) string {
 	case statusBlocked:
 		return "kept"
 	case statusNotDue:
+		if r.StaleAt.MS <= uint64(now.UnixMilli()) {
+			return "kept" // by a file in it that was written later
+		}
 		return strings.TrimPrefix(relative(r.StaleAt, now), "in ")
 	case statusNever, statusInvalid:
 		return "never"

@@ -34,6 +34,7 @@ func TestExitCodes(t *testing.T) {
 		{"list --protect a* --protect b --root " + root, 0},
 		{"", 2}, {"frob", 2}, {"list x y", 2}, {"--frob", 2}, {"list --frob", 2},
 		{"list --stale-after 0s", 2}, {"prune --stale-after -1h", 2}, {"list --stale-after soon", 2},
+		{"list --invalid-after 0s", 2}, {"list --invalid-after 30", 2}, {"list --invalid-after 30d --root " + root, 0},
 		{"watch --sweep-interval 0s --root " + root, 2}, {"watch --sweep-interval 1us --root " + root, 2},
 		{"list --root=", 2}, {"list --log-format xml", 2}, {"list --log-level loud", 2}, {"list --log-level disabled", 2},
 		{"watch --metrics-listen x --root " + root, 2}, {"list --metrics-listen 0", 2}, {"prune --metrics-listen 0", 2},

@@ -22,6 +22,7 @@ import (
 type options struct {
 	roots         paths
 	staleAfter    duration
+	invalidAfter  offOrDuration
 	sweepInterval duration // a flag of watch only
 	config        path
 	logFile       path
@@ -53,6 +54,7 @@ func newOptions() *options {
 func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.Var(&o.roots, "root", "the runtime `directory` of the daemons; may be repeated")
 	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
+	flags.Var(&o.invalidAfter, "invalid-after", "remove also a directory of which nothing says when its daemon was alive, if nothing in it was written for so long")
 	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this `pattern`; may be repeated")
 	flags.Var(&o.config, "config", "read this `file` instead of the daemon manager's daemon.toml")
 	flags.Var(&o.logFile, "log-file", "append the log to this `file` instead of stderr; on SIGHUP, watch reopens it")

@@ -202,6 +202,9 @@ func (w *rootWatch) run(ctx context.Context) error {
 	if len(w.protected) > 0 {
 		started = started.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
 	}
+	if w.invalidAfter > 0 {
+		started = started.Int64("invalid_after_ms", time.Duration(w.invalidAfter).Milliseconds())
+	}
 	started.Str("event", "watch.started").Str("version", version()).
 		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
 		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).

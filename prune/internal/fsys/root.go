@@ -118,6 +118,12 @@ func (r *Root) Mounted(name string) (bool, error) { return r.mounts.below(name) 
 // Locks is the function [Locks] for the root's file system.
 func (r *Root) Locks() (map[uint64]string, error) { return Locks(r.dir) }
 
+// IsFile reports whether the directory name has a regular file of that name.
+func (r *Root) IsFile(name, file string) bool {
+	info, err := r.root.Lstat(filepath.Join(name, file))
+	return err == nil && info.Mode().IsRegular()
+}
+
 // IsEmpty reports whether the directory name is empty.
 func (r *Root) IsEmpty(name string) (bool, error) {
 	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)

@@ -14,6 +14,7 @@ import (
 type SurveyOptions struct {
 	WrittenAfter time.Time              // find what was written later,
 	Spawners     func(name string) bool // but for these names in the surveyed directory
+	EveryTime    bool                   // do not except those, nor directories
 	Sidecar      string                 // the name there that must not be opened
 	Bound        func(ino uint64) bool  // is a UNIX socket bound to this file?
 }
@@ -80,6 +81,8 @@ func (r *Root) Survey(d *daemondir.Dir, name string, opts SurveyOptions) (Findin
 		return Finding{}, err
 	case f.fixed:
 		return s.obstacle("", errImmutable), nil
+	case s.EveryTime && f.written.After(s.WrittenAfter):
+		return Finding{Written: ".", At: f.written}, nil
 	}
 	for {
 		d := t.dir()
@@ -140,11 +143,11 @@ func (s *survey) look(d *dir, name string) (Finding, error) {
 		return s.obstacle(name, ErrMounted), nil
 	case f.foreign && d.keepsForeign():
 		return s.obstacle(name, errSticky), nil
-	case f.mode.IsDir():
+	case f.mode.IsDir() && !(s.EveryTime && f.written.After(s.WrittenAfter)):
 		return s.descend(name)
 	case f.mode == fs.ModeSocket && s.Bound(f.ino):
 		return Finding{Bound: string(s.appendPath(name))}, nil
-	case f.written.After(s.WrittenAfter) && !(s.depth() == 0 && s.Spawners(name)):
+	case f.written.After(s.WrittenAfter) && (s.EveryTime || s.depth() > 0 || !s.Spawners(name)):
 		return Finding{Written: string(s.appendPath(name)), At: f.written}, nil
 	case !f.mode.IsRegular() || f.links > 1 || s.noLeases || s.depth() == 0 && name == s.Sidecar:
 		return Finding{}, nil

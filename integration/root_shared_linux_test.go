@@ -61,21 +61,27 @@ func TestWatchOfASharedRoot(t *testing.T) {
 	}
 }
 
-// Between two sweeps nothing is refreshed: all that is known of this daemon's life is that
-// the watch saw it exit.
+// No sweep has refreshed this daemon: all that is known of its life is that the watch saw it
+// exit. That is recorded, so that others know it as well.
 func TestWatchedExitInASharedRoot(t *testing.T) {
 	t.Parallel()
 	root := runtimeRoot(t)
 	noError(t, os.MkdirAll(root, 0o755))
 	s := newSpawner(t, root)
-	w := startWatch(t, root, "--shared-root", "yes", "--stale-after", "100ms", "--sweep-interval", "2s")
+	w := startWatch(t, root, "--shared-root", "yes", "--sweep-interval", "1h")
 	w.next("sweep.done", "")
 	brief := s.spawn("brief")
 	w.next("daemon.live", "brief")
 	brief.kill()
 	w.next("daemon.exited", "brief")
-	w.next("daemon.removed", "brief")
+	daemondirtest.Eventually(t, "the exit is recorded", func() bool {
+		return listJSON(t, root, "--shared-root", "yes")["brief"].text(t, "reason") == "not_stale"
+	})
 	w.stop(syscall.SIGTERM)
+	_, rows := pruneJSON(t, root, "--shared-root", "yes", "--stale-after", "1ms")
+	if row := rows["brief"]; row.text(t, "decision") != "remove" || row.text(t, "reason") != "exited" {
+		t.Errorf("%s", row)
+	}
 }
 
 // A new pid namespace whose /proc is still that of the old one: a pid means one process here
@@ -113,7 +119,10 @@ func TestForeignProc(t *testing.T) {
 			t.Errorf("list prints\n%s", o.stdout)
 		}
 	}
-	o := runAs(t, inside(), "list", "--root", root, "dead").must(t)
+	o := runAs(t, inside(), "list", "--root", root, "--log-format", "json", "dead").must(t)
+	if n := strings.Count(o.stderr, event); n != 1 {
+		t.Errorf("list dead says it %d times:\n%s", n, o.stderr)
+	}
 	if !strings.Contains(o.stdout, "dead is unknown") || !strings.Contains(o.stdout, "/proc belongs to another pid namespace") {
 		t.Errorf("list dead prints\n%s", o.stdout)
 	}
@@ -126,6 +135,29 @@ func TestForeignProc(t *testing.T) {
 	loggedTimes(t, w, 1, "proc.foreign", "")
 	for _, kind := range []string{"daemon.live", "daemon.exited", "daemon.removed", "sidecar.refreshed"} {
 		w.never(kind, "")
+	}
+	before.mustEqual(t, snapshot(t, root))
+}
+
+// Without a /proc nothing is known of any process either, although the kernel says of a pid
+// whether there is one.
+func TestNoProc(t *testing.T) {
+	if !inOwnMounts(t) {
+		return
+	}
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	old := ago(stale)
+	s.leave("dead", daemondirtest.Sidecar(old, old), strconv.Itoa(daemondirtest.DeadPID))
+	s.leave("no-pid", daemondirtest.Sidecar(old, old), "")
+	s.spawnAs("live", daemondirtest.Sidecar(old, old))
+	before := snapshot(t, root)
+	mount(t, "none", "/proc", "tmpfs", 0, "")
+	for _, args := range [][]string{{"prune"}, {"list"}, {"list", "dead"}} {
+		o := run(t, append(args, "--root", root, "--log-format", "json")...).must(t)
+		if strings.Count(o.stderr, `"event":"proc.foreign"`) != 1 || !strings.Contains(o.stderr, "there is no /proc") {
+			t.Errorf("%v says\n%s", args, o.stderr)
+		}
 	}
 	before.mustEqual(t, snapshot(t, root))
 }

@@ -234,7 +234,8 @@ func TestNoExitOfADaemonElsewhereIsRecorded(t *testing.T) {
 	b := newBench(t, Options{SharedRoot: SharedYes})
 	d, cmd := daemondirtest.MakeLive(t, b.root, "a")
 	b.sweep()
-	daemondirtest.WriteFile(t, d.Sidecar(), string(daemondirtest.Sidecar(time.Now(), time.Time{})))
+	spawned := time.Now().Add(-10 * time.Second)
+	daemondirtest.WriteFile(t, d.Sidecar(), string(daemondirtest.Sidecar(spawned, time.Time{})))
 	daemondirtest.WriteFile(t, d.PIDFile(), strconv.Itoa(daemondirtest.DeadPID))
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
@@ -242,7 +243,7 @@ func TestNoExitOfADaemonElsewhereIsRecorded(t *testing.T) {
 		t.Errorf("respawned elsewhere: %+v", rows["a"])
 	}
 	// A collector there has seen it.
-	text := string(daemondirtest.Sidecar(time.Now(), time.Now().Add(time.Second)))
+	text := string(daemondirtest.Sidecar(spawned, spawned.Add(5*time.Second)))
 	daemondirtest.WriteFile(t, d.Sidecar(), text)
 	for range 2 {
 		if _, rows := b.sweep(); rows["a"].Reason != NotStale {

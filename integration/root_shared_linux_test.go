@@ -97,6 +97,9 @@ func TestForeignProc(t *testing.T) {
 	s.leave("no-pid", daemondirtest.Sidecar(old, old.Add(time.Minute)), "")
 	s.leave("first", daemondirtest.Sidecar(old, old.Add(time.Minute)), "1") // there, the watch itself
 	names := []string{"live", "live-stale", "dead", "no-pid", "first"}
+	s.leave("left", daemondirtest.Sidecar(old, old.Add(time.Minute)), "") // by an interrupted removal
+	noError(t, os.Rename(s.dir("left"), s.dir(".pruned-left")))
+	noError(t, os.Mkdir(s.dir(".pruned-empty"), 0o755))
 	inside := func() *syscall.SysProcAttr {
 		attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 		if os.Geteuid() != 0 {
@@ -115,7 +118,7 @@ func TestForeignProc(t *testing.T) {
 		if n := strings.Count(o.stderr, event); n != 1 || strings.Count(o.stderr, "\n") != 1 {
 			t.Errorf("%v says it %d times:\n%s", args, n, o.stderr)
 		}
-		if args[0] == "list" && strings.Count(o.stdout, " unknown ") != len(names) {
+		if args[0] == "list" && strings.Count(o.stdout, " unknown ") != len(names)+1 {
 			t.Errorf("list prints\n%s", o.stdout)
 		}
 	}

@@ -45,6 +45,8 @@ var levels = map[string][]string{
 	"config.reloaded":    {"info"},
 	"config.invalid":     {"warn"},
 	"log.unwritable":     {"warn"},
+	"root.shared":        {"info"},
+	"proc.foreign":       {"warn"},
 }
 
 // event is one line of the log.

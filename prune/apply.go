@@ -146,13 +146,19 @@ func (w *worker) refresh(it item, ms uint64) outcome {
 
 // remove removes a dir, unless one of the last checks keeps it.
 func (w *worker) remove(it item) outcome {
-	return w.withRemover(it, func(m *remover) removal { return m.remove(it.entry) })
+	return w.withRemover(it, func(m *remover) removal {
+		m.witnessed = it.witnessed // for the last look
+		return m.remove(it.entry)
+	})
 }
 
 // finish removes, or puts back, what an interrupted removal left.
 func (w *worker) finish(it item) outcome {
 	it.row.Decision, it.row.Reason = Remove, Leftover
-	return w.withRemover(it, func(m *remover) removal { return m.finish(it.entry.Name) })
+	return w.withRemover(it, func(m *remover) removal {
+		m.witnessed = false
+		return m.finish(it.entry.Name)
+	})
 }
 
 func (w *worker) withRemover(it item, do func(*remover) removal) outcome {

@@ -24,6 +24,7 @@
 //	protect.go    what is never removed
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
+//	shared.go     what a pid proves: shared roots, and /proc of another pid namespace
 //	refresh.go    setting last_seen_unix_ms, under a lease
 //	remove.go     removal, step by step; protections.go: the checks before it
 //	leftover.go   what an interrupted removal left
@@ -68,6 +69,11 @@ type Options struct {
 	// timestamp, must not have been written before it is removed. 0: it is left alone.
 	InvalidAfter time.Duration
 
+	// SharedRoot says whether daemons of the root may run elsewhere; empty: SharedAuto. In a
+	// shared root, a daemon without a process here is dead only if a collector has seen it
+	// alive since it was spawned.
+	SharedRoot SharedRoot
+
 	// Protect are patterns in the syntax of [path.Match]. A dir whose name matches one of
 	// them is never removed. See CheckPattern.
 	Protect []string
@@ -97,8 +103,10 @@ type Collector struct {
 	log    zerolog.Logger
 	dryRun bool
 	prober
-	invalidAfter time.Duration
-	trace        func(TraceEvent)
+	invalidAfter  time.Duration
+	sharedRoot    SharedRoot
+	loggedForeign atomic.Bool // proc.foreign was logged
+	trace         func(TraceEvent)
 
 	pings        chan struct{}
 	timesChanged chan struct{} // one slot
@@ -128,15 +136,23 @@ func New(opts Options) (*Collector, error) {
 	if err := times.validate(); err != nil {
 		return nil, err
 	}
+	sharedRoot := cmp.Or(opts.SharedRoot, SharedAuto)
+	if err := sharedRoot.validate(); err != nil {
+		return nil, err
+	}
 	c := &Collector{
 		reg: opts.Registry, root: opts.Registry.Root(), log: opts.Log, dryRun: opts.DryRun,
-		prober: prober{now: time.Now, clock: proc.NewClock()}, trace: opts.Trace,
-		invalidAfter: opts.InvalidAfter, times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
+		prober: prober{now: time.Now, clock: proc.NewClock(), scope: new(atomic.Pointer[scope])},
+		trace:  opts.Trace, invalidAfter: opts.InvalidAfter, sharedRoot: sharedRoot,
+		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
 		sweepNow: make(chan struct{}, 1),
 	}
 	if err := c.SetProtect(opts.Protect); err != nil {
 		return nil, err
 	}
+	first := scope{foreign: proc.Foreign()}
+	first.shared, first.because = sharedRoot.decide(c.root)
+	c.prober.scope.Store(&first)
 	c.lock.init()
 	return c, nil
 }

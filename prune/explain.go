@@ -67,6 +67,7 @@ func (c *Collector) Explain(name string) (Explanation, bool) {
 	if !ok {
 		return Explanation{}, false
 	}
+	c.updateScope()
 	now, staleAfter := c.now(), c.Times().StaleAfter
 	var l Liveness
 	checks := []CheckResult{explainSidecar(e, now, staleAfter)}
@@ -77,7 +78,7 @@ func (c *Collector) Explain(name string) (Explanation, bool) {
 		checks = append(checks, ev.explain(e.PID)...)
 	}
 	checks = append(checks, c.explainProtected(e, now, staleAfter), explainLastSeen(e, now, staleAfter))
-	it := item{e, c.row(e, l, now, staleAfter)}
+	it := item{entry: e, row: c.row(e, l, now, staleAfter)}
 	w := &worker{Collector: c, staleAfter: staleAfter, dryRun: true}
 	defer w.close()
 	due := it.row.Decision == Remove
@@ -151,6 +152,9 @@ func (e *evidence) explain(pid daemondir.PID) []CheckResult {
 			if state, reason := check.decide(e); state != "" {
 				determined = true
 				c.Outcome, c.Reason = Outcome(state), reason
+				if reason == NeverSeen {
+					c.Details += "; but the root is shared, so it may run elsewhere, and no collector has seen it alive since it was spawned"
+				}
 			}
 		}
 		checks = append(checks, c)
@@ -169,9 +173,9 @@ func (e *evidence) describe(check Check, pid daemondir.PID) string {
 		return fmt.Sprintf("pid %d", pid.N)
 	case CheckProcess:
 		switch {
-		case e.noPID:
 		case e.Err != nil:
 			return e.Err.Error()
+		case e.noPID:
 		case !e.Exists:
 			return fmt.Sprintf("no process has pid %d", pid.N)
 		default:

@@ -29,9 +29,9 @@ const (
 // Liveness is what a probe has found out about a daemon's process.
 type Liveness struct {
 	State     State  // Alive, Dead or Unknown
-	Reason    Reason // Running, Exited, Zombie, PIDReused, NoPID or UnknownLiveness
+	Reason    Reason // Running, Exited, Zombie, PIDReused, NoPID, NeverSeen or UnknownLiveness
 	StartedAt daemondir.Timestamp
-	Err       error // of Unknown: what could not be determined
+	Err       error // of UnknownLiveness: what could not be determined
 }
 
 // A Verdict is the result of judging one daemon dir.
@@ -55,6 +55,8 @@ func Judge(e daemondir.Entry, l Liveness, now time.Time, staleAfter time.Duratio
 	switch {
 	case l.State == Alive:
 		v.Decision = Refresh
+	case l.State == Unknown && l.Reason == NeverSeen:
+		// kept as such
 	case l.State != Dead:
 		v.State, v.Reason = Unknown, UnknownLiveness
 	case protected:

@@ -33,6 +33,8 @@ func TestJudge(t *testing.T) {
 		{"a clock before the epoch counts as the epoch", seen(0), dead, time.UnixMilli(-1), Keep, NotStale},
 		{"dead without a timestamp is kept", daemondir.Entry{}, dead, now, Keep, NoTimestamp},
 		{"unknown is kept however stale", seen(0), Liveness{State: Unknown, Reason: UnknownLiveness}, now, Keep, UnknownLiveness},
+		{"never seen is kept however stale, and said as such", seen(0), Liveness{State: Unknown, Reason: NeverSeen}, now, Keep, NeverSeen},
+		{"never seen is said only of the unknown", seen(0), Liveness{Reason: NeverSeen}, now, Keep, UnknownLiveness},
 		{"no usable sidecar is nobody's to judge, dead and stale or not",
 			daemondir.Entry{Problem: daemondir.ProblemNotJSON, LastSeen: daemondir.At(0)}, dead, now, Keep, "sidecar_not_json"},
 		{"no sidecar at all", daemondir.Entry{Problem: daemondir.ProblemNoSidecar}, dead, now, Keep, NotADaemonDir},
@@ -63,6 +65,7 @@ func TestJudgeProtected(t *testing.T) {
 		{"dead without a timestamp", daemondir.Entry{}, Liveness{State: Dead, Reason: Exited}, Keep, Protected},
 		{"alive is refreshed", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Alive, Reason: Running}, Refresh, Running},
 		{"unknown is kept as such", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Unknown, Reason: UnknownLiveness}, Keep, UnknownLiveness},
+		{"never seen is kept as such", daemondir.Entry{LastSeen: daemondir.At(0)}, Liveness{State: Unknown, Reason: NeverSeen}, Keep, NeverSeen},
 		{"invalid is kept as such", daemondir.Entry{Problem: daemondir.ProblemEmpty}, Liveness{State: Dead, Reason: Exited}, Keep, "sidecar_empty"},
 	} {
 		if v := Judge(row.e, row.l, now, time.Second, true); v.Decision != row.want || v.Reason != row.reason {

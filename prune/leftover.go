@@ -12,6 +12,9 @@ import (
 // finish deals with a quarantined dir that an interrupted removal left: it is judged
 // again, and removed or given its name back.
 func (m *remover) finish(hidden string) removal {
+	if m.scope.Load().foreign != nil {
+		return removal{kept: UnknownLiveness, hidden: hidden} // it cannot be judged
+	}
 	e, err := daemondir.Read(m.root.Path("."), hidden)
 	if err != nil {
 		return fail(err)

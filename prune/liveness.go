@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"runtimegc/prune/internal/proc"
@@ -27,7 +28,9 @@ const (
 // evidence is what the liveness is derived from.
 type evidence struct {
 	proc.Facts
+	scope                         // where the pid is known, and where the daemon may be
 	noPID     bool                // there is no pid, so nothing else is known
+	seenAlive bool                // a collector has seen the daemon alive since it was spawned
 	stepped   bool                // the wall clock was set, so the start need not match
 	spawnedAt daemondir.Timestamp // of the sidecar
 	startedAt daemondir.Timestamp // Start, if it is plausible
@@ -48,7 +51,8 @@ func newEvidence(f proc.Facts, spawnedAt daemondir.Timestamp, now time.Time) evi
 //	dead     does not exist; or a zombie; or a thread (a process keeps its pid for life,
 //	         so the daemon's is gone); or the start does not match, although the clock
 //	         was not set, and the exe lies elsewhere, or the process is another user's
-//	unknown  anything else
+//	unknown  anything else; and in a shared root what is dead by its pid, if no collector
+//	         has seen it alive since it was spawned: it may run elsewhere
 //
 // explain.go describes their outcomes.
 var livenessChecks = [...]struct {
@@ -56,7 +60,8 @@ var livenessChecks = [...]struct {
 	decide func(*evidence) (State, Reason) // no state: the next check decides
 }{
 	{CheckPIDFile, func(e *evidence) (State, Reason) {
-		if e.noPID {
+		// Who uses the dir of a daemon without a pid is not known without a /proc of our own.
+		if e.noPID && e.foreign == nil {
 			return Dead, NoPID
 		}
 		return "", ""
@@ -66,19 +71,19 @@ var livenessChecks = [...]struct {
 		case e.Err != nil:
 			return Unknown, UnknownLiveness
 		case !e.Exists:
-			return Dead, Exited
+			return e.dead(Exited)
 		}
 		return "", ""
 	}},
 	{CheckZombie, func(e *evidence) (State, Reason) {
 		if e.Zombie {
-			return Dead, Zombie
+			return e.dead(Zombie)
 		}
 		return "", ""
 	}},
 	{CheckThread, func(e *evidence) (State, Reason) {
 		if e.Thread {
-			return Dead, PIDReused
+			return e.dead(PIDReused)
 		}
 		return "", ""
 	}},
@@ -93,15 +98,26 @@ var livenessChecks = [...]struct {
 		case e.Exe == proc.ExeInside:
 			return Alive, Running
 		case e.startedAt.Known && e.Exe == proc.ExeElsewhere && !e.stepped:
-			return Dead, PIDReused
+			return e.dead(PIDReused)
 		case (e.startedAt.Known || !e.Start.Known) && e.Foreign && !e.stepped:
 			// As an ordinary user one is not told where another's program lies, and under hidepid
 			// not even when it started. The boot time decides nothing here: on a board without a
 			// clock the wall time jumps by years after the boot, when daemons run already.
-			return Dead, PIDReused
+			return e.dead(PIDReused)
 		}
 		return Unknown, UnknownLiveness
 	}},
+}
+
+// dead is what follows if the pid is not that of a live daemon here, for that reason. In a
+// shared root it may be a pid of another host or pid namespace, and the daemon be alive
+// there. Then its last_seen is the evidence: the collector there refreshes it as long as the
+// daemon lives, so one that was seen, and is stale, is dead.
+func (e *evidence) dead(reason Reason) (State, Reason) {
+	if e.shared && !e.seenAlive {
+		return Unknown, NeverSeen
+	}
+	return Dead, reason
 }
 
 // classify derives the liveness from the evidence. It is pure.
@@ -114,6 +130,9 @@ func (e *evidence) classify() Liveness {
 		case Alive:
 			return Liveness{State: Alive, Reason: reason, StartedAt: e.startedAt}
 		default:
+			if reason == NeverSeen {
+				return Liveness{State: state, Reason: reason} // which says it all
+			}
 			return Liveness{State: state, Reason: reason, StartedAt: e.startedAt, Err: e.doubt()}
 		}
 	}
@@ -169,8 +188,10 @@ func (p *process) close() {
 
 // A prober asks the system about daemons' processes. Any goroutine may use it.
 type prober struct {
-	now   func() time.Time
-	clock proc.Clock
+	now       func() time.Time
+	clock     proc.Clock
+	scope     *atomic.Pointer[scope] // nil: the root is not shared, and /proc is ours
+	witnessed bool                   // this collector itself has seen the daemon alive
 }
 
 // probe finds out whether pid is the live process of the daemon e, whose path is dir.
@@ -191,11 +212,17 @@ func (p prober) probe(e daemondir.Entry, pid daemondir.PID, dir string) process 
 func (p prober) gather(e daemondir.Entry, pid daemondir.PID, dir string, settles func(daemondir.Timestamp) bool) (evidence, proc.Handle) {
 	var f proc.Facts
 	handle := proc.NoHandle
-	if pid.Known && pid.N > 0 && pid.N <= math.MaxInt32 { // no process has any other number
+	var s scope
+	if p.scope != nil {
+		s = *p.scope.Load()
+	}
+	if s.foreign != nil {
+		f.Err = s.foreign
+	} else if pid.Known && pid.N > 0 && pid.N <= math.MaxInt32 { // no process has any other number
 		f, handle = proc.Inspect(pid.N, proc.Query{Dir: dir, ID: e.Dir, Settles: settles})
 	}
 	ev := newEvidence(f, e.SpawnedAt, p.now())
-	ev.noPID = !pid.Known
+	ev.scope, ev.noPID, ev.seenAlive = s, !pid.Known, p.witnessed || seenSinceSpawn(e)
 	ev.stepped = f.Exists && !f.Settled && p.clock.Stepped()
 	return ev, handle
 }

@@ -43,6 +43,7 @@ type daemon struct {
 	judgeAgainAt uint64              // in ms since the epoch; see the function of that name
 	exitedAt     uint64              // when its exit was noticed, in ms since the epoch; 0: it was not
 	invalid      bool                // there is no usable sidecar
+	witnessed    bool                // we have seen it alive, with this pid and spawnedAt
 
 	added      bool          // daemon.added was logged
 	live       bool          // daemon.live was logged, daemon.exited not yet
@@ -218,13 +219,19 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		return // a dead daemon comes back only by a new entry
 	}
 	o.release(d)
+	if pid != d.pid || spawnedAt != d.spawnedAt {
+		d.witnessed = false
+	}
 	if exited {
 		d.process = process{Liveness: exit, pid: pid, handle: proc.NoHandle}
 	} else {
 		e.SpawnedAt = spawnedAt
-		d.process = o.probe(e, pid, o.path(name))
+		p := o.prober
+		p.witnessed = d.witnessed
+		d.process = p.probe(e, pid, o.path(name))
 	}
 	d.spawnedAt = spawnedAt
+	d.witnessed = d.witnessed || d.State == Alive
 	o.logLife(name, d, e, pid)
 	o.watchExit(name, d)
 }
@@ -240,7 +247,9 @@ func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemon
 		}
 	case d.State == Dead && d.live:
 		d.live = false
-		o.recordExit(d, e)
+		if d.witnessed || !o.scope.Load().shared {
+			o.recordExit(d, e)
+		} // else a respawn elsewhere took its place, and what we write would be said of that
 		o.logExited(name, d, pid, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
 	}
 }
@@ -258,7 +267,7 @@ func (o *observer) recordExit(d *daemon, e daemondir.Entry) {
 // that open, the next sweep tries again.
 func (o *observer) record(d *daemon, e daemondir.Entry) {
 	if d.unrecorded(e) && !o.dryRun {
-		o.exited = append(o.exited, item{e, Row{LastSeen: d.seen(e).LastSeen}})
+		o.exited = append(o.exited, item{entry: e, row: Row{LastSeen: d.seen(e).LastSeen}})
 	}
 }
 

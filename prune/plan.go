@@ -58,8 +58,9 @@ func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time, staleAfter
 
 // An item is one daemon dir in a pass.
 type item struct {
-	entry daemondir.Entry // by which it was judged
-	row   Row
+	entry     daemondir.Entry // by which it was judged
+	row       Row
+	witnessed bool // this collector has seen the daemon alive
 }
 
 // A Plan is what a sweep would do now, and why: see Decision and Reason of each row.
@@ -72,6 +73,7 @@ type Plan struct {
 // that are due. It changes nothing and takes no lock, so it may be called while Run runs. It
 // ends early when ctx is done.
 func (c *Collector) Plan(ctx context.Context) Plan {
+	c.updateScope()
 	p := Plan{At: c.now()}
 	w := &worker{Collector: c, staleAfter: c.Times().StaleAfter, dryRun: true}
 	defer w.close()
@@ -103,7 +105,7 @@ func (c *Collector) inspect(name string, now time.Time, staleAfter time.Duration
 		p.close()
 		l = p.Liveness
 	}
-	return item{e, c.row(e, l, now, staleAfter)}
+	return item{entry: e, row: c.row(e, l, now, staleAfter)}
 }
 
 // Stats counts the daemon dirs of a sweep, by what it found and did.

@@ -21,6 +21,7 @@ const (
 	NoTimestamp     Reason = "no_timestamp"
 	Protected       Reason = "protected"
 	UnknownLiveness Reason = "unknown_liveness"
+	NeverSeen       Reason = "never_seen"
 	InUse           Reason = "in_use"
 	Locked          Reason = "locked"
 	Respawned       Reason = "respawned"
@@ -71,6 +72,7 @@ var reasons = [...]ReasonInfo{
 	{Protected, groupNotYet, "it is protected", true},
 
 	{UnknownLiveness, groupUnknown, "whether its process is alive cannot be determined", true},
+	{NeverSeen, groupUnknown, "its process is not here, and no collector has seen it alive since it was spawned", true},
 
 	{InUse, groupKept, "a process uses the directory", true},
 	{Locked, groupKept, "a process holds a lock on the directory", true},

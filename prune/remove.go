@@ -42,6 +42,7 @@ func (m *remover) step(words ...string) {
 // newRemover takes what the removals of one pass have in common: the root, and who uses
 // what in it.
 func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover, error) {
+	c.updateScope()
 	root, err := fsys.OpenRoot(c.root)
 	if err != nil {
 		return nil, err

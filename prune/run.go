@@ -42,7 +42,10 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	failed := make(chan error, 1)
 	go func() {
 		defer stop() // without a watcher the registry would become outdated
-		failed <- w.RunLocked(watching, func(string) (func(), error) { return c.Lock() })
+		failed <- w.RunLocked(watching, func(string) (func(), error) {
+			c.updateScope() // the root was found
+			return c.Lock()
+		})
 	}()
 	o.run(ctx)
 	stopWatching()
@@ -184,6 +187,7 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 			return Result{}, err
 		}
 	}
+	c.updateScope()
 	o := c.newObserver()
 	var result Result
 	result.Stats = o.sweep(ctx, func(row Row) {
@@ -246,7 +250,7 @@ func (o *observer) judge(n int) {
 			continue // gone since the pass began
 		}
 		o.check(name, d, e, swept)
-		it := item{e, o.row(d.seen(e), d.Liveness, p.now, p.staleAfter)}
+		it := item{entry: e, row: o.row(d.seen(e), d.Liveness, p.now, p.staleAfter), witnessed: d.witnessed}
 		p.stats.count(it.row.State)
 		switch it.row.Decision {
 		case Remove:

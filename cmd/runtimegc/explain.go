@@ -54,7 +54,13 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	if o.json {
 		return printJSON(stdout, x)
 	}
-	return printExplanation(stdout, x, time.Now(), o.times.StaleAfter)
+	if err := printExplanation(stdout, x, time.Now(), o.times.StaleAfter); err != nil {
+		return err
+	}
+	if note := o.sharedNote(collector); note != "" {
+		_, err = fmt.Fprint(stdout, "\n"+note)
+	}
+	return err
 }
 
 func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfter time.Duration) error {
@@ -107,6 +113,9 @@ func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) stri
 		}
 		return text + "."
 	case statusUnknown:
+		if x.Reason == prune.NeverSeen {
+			return "It may run on another host or in another container, whose own watch then refreshes its sidecar. If it does not, remove its directory by hand."
+		}
 		return "It is neither refreshed nor removed as long as this is not known."
 	}
 	return "It is not removed as long as this holds."

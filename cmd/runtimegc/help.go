@@ -39,10 +39,12 @@ func newReasonsTopic() *cobra.Command {
 // the flags that all commands have. An unknown shell is a usage error.
 func addCompletion(root *cobra.Command, opts *options) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"log-format":  cobra.FixedCompletions(opts.logFormat.of, cobra.ShellCompDirectiveNoFileComp),
-		"log-level":   cobra.FixedCompletions(opts.logLevel.of, cobra.ShellCompDirectiveNoFileComp),
-		"stale-after": cobra.NoFileCompletions, "invalid-after": cobra.NoFileCompletions,
-		"root": cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+		"log-format":    cobra.FixedCompletions(opts.logFormat.of, cobra.ShellCompDirectiveNoFileComp),
+		"log-level":     cobra.FixedCompletions(opts.logLevel.of, cobra.ShellCompDirectiveNoFileComp),
+		"shared-root":   cobra.FixedCompletions(opts.sharedRoot.of, cobra.ShellCompDirectiveNoFileComp),
+		"stale-after":   cobra.NoFileCompletions,
+		"invalid-after": cobra.NoFileCompletions,
+		"root":          cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		"protect": func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 			return daemonNames(cmd, opts, typed), cobra.ShellCompDirectiveNoFileComp
 		},

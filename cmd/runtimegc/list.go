@@ -75,7 +75,7 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 
 func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	all := []prune.Row{}
-	tables := make([][]prune.Row, len(o.roots.list))
+	tables, notes := make([][]prune.Row, len(o.roots.list)), make([]string, len(o.roots.list))
 	for i, root := range o.roots.list {
 		collector, err := o.newCollector(registry.New(root), true, nil)
 		if err != nil {
@@ -89,7 +89,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
 		}
 		slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
-		tables[i] = rows
+		tables[i], notes[i] = rows, o.sharedNote(collector)
 		all = append(all, rows...)
 	}
 	if o.json {
@@ -107,8 +107,18 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		if err := printTable(stdout, rows, time.Now(), wantsColor(isTerminal(stdout))); err != nil {
 			return err
 		}
+		fmt.Fprint(stdout, notes[i])
 	}
 	return nil
+}
+
+// sharedNote says below the table what a shared root means, or is empty.
+func (o *options) sharedNote(c *prune.Collector) string {
+	shared, because := o.sharedRootOf(c)
+	if !shared {
+		return ""
+	}
+	return "The root is shared (" + because + "): a daemon without a process here is dead only if a collector has seen it alive.\n"
 }
 
 // A status says whether and when a directory is removed. The table is sorted in this order.

@@ -29,6 +29,7 @@ type options struct {
 	logFormat     choice
 	logLevel      choice
 	protect       globs
+	sharedRoot    choice
 
 	flags     *pflag.FlagSet
 	file      configFile
@@ -48,6 +49,7 @@ func newOptions() *options {
 		sweepInterval: duration(prune.DefaultSweepInterval),
 		logFormat:     choice{"auto", []string{"auto", "json", "console"}},
 		logLevel:      choice{"info", []string{"debug", "info", "warn", "error"}},
+		sharedRoot:    choice{string(prune.SharedAuto), []string{string(prune.SharedAuto), string(prune.SharedYes), string(prune.SharedNo)}},
 	}
 }
 
@@ -56,6 +58,7 @@ func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
 	flags.Var(&o.invalidAfter, "invalid-after", "remove also a directory of which nothing says when its daemon was alive, if nothing in it was written for so long")
 	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this `pattern`; may be repeated")
+	flags.Var(&o.sharedRoot, "shared-root", "whether daemons of the root may run on other hosts or in other containers: "+either(o.sharedRoot.of)+"; auto is yes on a network file system")
 	flags.Var(&o.config, "config", "read this `file` instead of the daemon manager's daemon.toml")
 	flags.Var(&o.logFile, "log-file", "append the log to this `file` instead of stderr; on SIGHUP, watch reopens it")
 	flags.Var(&o.logFormat, "log-format", either(o.logFormat.of)+"; auto is console on a terminal, else json")
@@ -106,6 +109,14 @@ func (o *options) timesWith(file prune.Settings) prune.Settings {
 // the flag: whoever protects a directory there does not want to rely on each command line.
 func (o *options) protectedWith(file fileConfig) []string {
 	return slices.Concat(o.protect, file.protect)
+}
+
+// sharedRootOf returns whether the root of a collector counts as shared, and why.
+func (o *options) sharedRootOf(c *prune.Collector) (shared bool, because string) {
+	if shared, because = c.SharedRoot(); o.sharedRoot.word != string(prune.SharedAuto) {
+		because = "--shared-root " + o.sharedRoot.word
+	}
+	return shared, daemondir.Printable(because)
 }
 
 func (o *options) openLog() (err error) {

@@ -190,7 +190,8 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(prune.TraceEvent)) (*prune.Collector, error) {
 	return prune.New(prune.Options{
 		Registry: reg, Log: o.logOf(reg.Root()), StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval,
-		InvalidAfter: time.Duration(o.invalidAfter), Protect: o.protected, DryRun: dryRun, Trace: trace,
+		InvalidAfter: time.Duration(o.invalidAfter), Protect: o.protected,
+		SharedRoot: prune.SharedRoot(o.sharedRoot.word), DryRun: dryRun, Trace: trace,
 	})
 }
 

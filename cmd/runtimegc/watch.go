@@ -205,9 +205,11 @@ func (w *rootWatch) run(ctx context.Context) error {
 	if w.invalidAfter > 0 {
 		started = started.Int64("invalid_after_ms", time.Duration(w.invalidAfter).Milliseconds())
 	}
+	shared, because := w.sharedRootOf(w.collector)
 	started.Str("event", "watch.started").Str("version", version()).
 		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
 		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
+		Bool("shared_root", shared).Str("shared_root_because", because).
 		Bool("dry_run", w.dryRun).Msg("watching")
 
 	err := w.collector.Run(ctx, w.watcher)

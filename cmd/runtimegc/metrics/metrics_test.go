@@ -77,7 +77,7 @@ func TestLabels(t *testing.T) {
 			}
 		}
 	}
-	for name, most := range map[string]int{"root": 2, "state": 4, "reason": 12, "event": 2, "version": 1, "goversion": 1} {
+	for name, most := range map[string]int{"root": 2, "state": 4, "reason": 13, "event": 2, "version": 1, "goversion": 1} {
 		if len(values[name]) != most {
 			t.Errorf("label %s has values %q, want %d", name, values[name], most)
 		}

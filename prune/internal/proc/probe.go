@@ -4,6 +4,7 @@
 //
 //	probe.go  one process, by its pid        exits_*.go  the exit of a process, at once
 //	users.go  who uses which directory       clock.go    whether the wall clock was set
+//	namespace.go  whether /proc belongs to our pid namespace
 //
 // Each file's system calls are in its _linux.go and _other.go. On Linux there are besides
 // views_linux.go (a directory under the paths by which other processes see it),

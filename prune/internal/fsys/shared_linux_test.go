@@ -1,0 +1,68 @@
+//go:build !portable
+
+package fsys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestShared(t *testing.T) {
+	dir := t.TempDir()
+	if kind, err := Shared("/proc"); kind != "" || err != nil {
+		t.Errorf("/proc is %q, %v", kind, err)
+	}
+	if _, err := Shared(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	if kind, err := Shared(filepath.Join(dir, strings.Repeat("x", 300))); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name that cannot be asked for: %q, %v", kind, err)
+	}
+}
+
+// FUSE says what it is without its server to whoever may not use the mount.
+func TestSharedFUSE(t *testing.T) {
+	dir := t.TempDir()
+	type answer struct {
+		kind string
+		err  error
+		skip error
+	}
+	answers := make(chan answer)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends, and its mounts with it
+		var a answer
+		a.skip = func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				return err
+			}
+			fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd) // which aborts the mount: nothing can wait for it
+			if err := unix.Mount("test", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=54321,group_id=54321", fd)); err != nil {
+				return err
+			}
+			a.kind, a.err = Shared(dir)
+			return unix.Unmount(dir, unix.MNT_DETACH)
+		}()
+		answers <- a
+	}()
+	switch a := <-answers; {
+	case a.skip != nil:
+		t.Skipf("no FUSE to be had: %v", a.skip)
+	case a.kind != "fuse" || a.err != nil:
+		t.Errorf("got %q, %v", a.kind, a.err)
+	}
+}

@@ -37,12 +37,12 @@ type uses struct {
 	sweeps         atomic.Int64
 	harmed, missed atomic.Int64 // used dirs that were removed or renamed; unused ones that stayed
 
-	mu    sync.Mutex          // guards all below
-	used  map[string]usedDir  // by name: it is known to be used now
-	seen  map[string]string   // the kind of each use that was seen through, by the dir's name
-	tally map[string]useTally // by kind
-	kept  map[string]string   // by name: the reason that was logged
-	said  map[string]int      // lines of the log, by event
+	mu     sync.Mutex          // guards all below
+	used   map[string]usedDir  // by name: it is known to be used now
+	seen   map[string]string   // the kind of each use that was seen through, by the dir's name
+	tally  map[string]useTally // by kind
+	kept   map[string]string   // by name: the reason that was logged
+	logged map[string]int      // lines, by event
 }
 
 // usedDir is a dir that must stand where it stands.
@@ -159,7 +159,7 @@ func newUses(t *testing.T) *uses {
 	beside := func(name string) string { return filepath.Join(filepath.Dir(root), name) }
 	u := &uses{t: t, root: root, nursery: beside("nursery"), alias: beside("alias"), mount: beside("mount"),
 		image: trampolineImage(t), binary: binary(t), used: make(map[string]usedDir), seen: make(map[string]string),
-		tally: make(map[string]useTally), kept: make(map[string]string), said: make(map[string]int)}
+		tally: make(map[string]useTally), kept: make(map[string]string), logged: make(map[string]int)}
 	noError(t, os.Mkdir(u.nursery, 0o755))
 	noError(t, os.Mkdir(u.mount, 0o755))
 	noError(t, os.Symlink(root, u.alias))
@@ -202,14 +202,14 @@ func (u *uses) live(p plan) bool {
 		use = nil
 	}
 	if p.do != "" && !late {
-		u.guard(usedDir{p, inode(info)}, true)
+		u.guard(usedDir{p, inode(info)})
 		time.Sleep(time.Until(due))
 		u.await(usesWholeSweeps + 1) // the one that is under way may have begun before
 		time.Sleep(p.length)
-		if err := use.still(); err != nil {
+		err := use.still()
+		if guarded := u.unguard(p.name); guarded && err != nil {
 			u.harm(p, fmt.Sprintf("its user says: %v", err))
 		}
-		u.guard(usedDir{p, 0}, false)
 	}
 	if use != nil {
 		if err := use.end(); err != nil && !late {
@@ -263,15 +263,20 @@ func (u *uses) seeGone(p plan, due time.Time) {
 	}
 }
 
-// guard begins, or ends, to see to it that a dir stays.
-func (u *uses) guard(d usedDir, on bool) {
+// guard begins to see to it that a dir stays.
+func (u *uses) guard(d usedDir) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if on {
-		u.used[d.name] = d
-	} else {
-		delete(u.used, d.name)
-	}
+	u.used[d.name] = d
+}
+
+// unguard ends that. It returns false if the dir did not stay.
+func (u *uses) unguard(name string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, stayed := u.used[name]
+	delete(u.used, name)
+	return stayed
 }
 
 // harm is what must not happen to a used dir.
@@ -312,11 +317,11 @@ func (u *uses) guardNames(events *entryEvents) {
 	}
 }
 
-// takeLog counts what the watch says.
+// takeLog counts what the watch has logged.
 func (u *uses) takeLog() {
 	u.mu.Lock()
 	for _, e := range u.w.takeLog() {
-		u.said[e.event]++
+		u.logged[e.event]++
 		switch e.event {
 		case "sweep.done":
 			u.sweeps.Add(1)
@@ -328,8 +333,8 @@ func (u *uses) takeLog() {
 	time.Sleep(10 * time.Millisecond)
 }
 
-// report fails the test for kinds that were not tried and for dirs that were kept without
-// a word, and says what was done.
+// report fails the test for kinds that were not tried and for dirs that were kept though
+// the log does not say why, and logs what was done.
 func (u *uses) report(kinds []useKind) {
 	all := 0
 	for _, k := range kinds {
@@ -342,8 +347,8 @@ func (u *uses) report(kinds []useKind) {
 		if len(k.do) > 0 {
 			all += n.done
 		}
-		if unsaid := reasons[""]; unsaid > 0 && len(k.do) > 0 && u.harmed.Load() == 0 {
-			u.t.Errorf("%s: of %d dirs it was not said that they are kept", k.name, unsaid)
+		if unlogged := reasons[""]; unlogged > 0 && len(k.do) > 0 && u.harmed.Load() == 0 {
+			u.t.Errorf("%s: %d dirs were kept without a daemon.kept", k.name, unlogged)
 		}
 		delete(reasons, "")
 		u.t.Logf("%s: %d, %d of them before the watch knew the dir, kept as %v; %d too late", k.name, n.done, n.early, reasons, n.late)
@@ -352,10 +357,10 @@ func (u *uses) report(kinds []useKind) {
 		}
 	}
 	u.t.Logf("%d uses during %d sweeps: %d used dirs removed or renamed, %d unused ones stayed; the log: %v",
-		all, u.sweeps.Load(), u.harmed.Load(), u.missed.Load(), u.said)
+		all, u.sweeps.Load(), u.harmed.Load(), u.missed.Load(), u.logged)
 	for _, event := range []string{"daemon.gone", "sidecar.invalid", "sidecar.unwritable", "events.overflow", "watch.degraded"} {
-		if u.said[event] > 0 {
-			u.t.Errorf("%s was said %d times", event, u.said[event])
+		if u.logged[event] > 0 {
+			u.t.Errorf("%s was logged %d times", event, u.logged[event])
 		}
 	}
 	if left, err := os.ReadDir(u.root); err != nil || len(left) > int(u.missed.Load()) {

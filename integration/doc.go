@@ -21,10 +21,11 @@
 // Environment variables steer it:
 //
 //	RUNTIMEGC_BINARY  a prebuilt cmd/runtimegc; without it, it is built once per run
-//	RUNTIMEGC_SEED    the seed of the storms
+//	RUNTIMEGC_SEED    the seed of the storms, as one that failed prints it
 //	RUNTIMEGC_STEPS   the steps of the one mixed storm that is done, as one that failed prints them
 //	RUNTIMEGC_LONG    not empty: the long forms, minutes instead of seconds
 //	RUNTIMEGC_SOAK    the number of cycles of the soak
+//	RUNTIMEGC_USES    for how long dirs are used at random, such as 5m
 //
 // The package holds nothing but tests.
 package integration

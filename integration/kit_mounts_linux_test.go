@@ -30,13 +30,7 @@ func inOwnMounts(t *testing.T) bool {
 	}
 	cmd := exec.Command(self, "-test.v", "-test.run", "^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), ownMountsEnv+"=1", "RUNTIMEGC_BINARY="+binary(t))
-	// Unshared, not cloned: Go then makes all mounts private.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() != 0 {
-		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
+	cmd.SysProcAttr = inOwnNamespaces(unix.CLONE_NEWNS)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -52,6 +46,19 @@ func inOwnMounts(t *testing.T) bool {
 		t.Errorf("it did not run in a mount namespace:\n%s", &out)
 	}
 	return false
+}
+
+// inOwnNamespaces returns attributes for a process with namespaces of its own, an ordinary
+// user's in a user namespace whose root it is. No flags: none of its own.
+func inOwnNamespaces(flags uintptr) *syscall.SysProcAttr {
+	// Unshared, not cloned: Go then makes all mounts private.
+	attr := &syscall.SysProcAttr{Unshareflags: flags, Pdeathsig: syscall.SIGKILL}
+	if flags != 0 && os.Geteuid() != 0 {
+		attr.Cloneflags = unix.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return attr
 }
 
 // mount is mount(2) until the end of the test, or the reason to skip the test.

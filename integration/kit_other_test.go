@@ -7,5 +7,6 @@ import "io/fs"
 // inode is not asked for here.
 func inode(fs.FileInfo) uint64 { return 0 }
 
-// runBare is for Linux.
+// runBare and runUser are for Linux.
 func runBare() bool { return false }
+func runUser() bool { return false }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,10 +21,24 @@ import (
 // held up for longer, between its sidecar and its process, may lose its dir by rule.
 const stormStaleAfter = 300 * time.Millisecond
 
+// seedOr returns the seed that is given, or else usual.
+func seedOr(t *testing.T, usual uint64) uint64 {
+	t.Helper()
+	given := os.Getenv("RUNTIMEGC_SEED")
+	if given == "" {
+		return usual
+	}
+	seed, err := strconv.ParseUint(given, 10, 64)
+	if err != nil {
+		t.Fatalf("RUNTIMEGC_SEED: %v", err)
+	}
+	return seed
+}
+
 // storm is what the generator knows to be true of its names.
 type storm struct {
 	*spawner
-	failed int // spawns that were hit between mkdir and pid file, and done again
+	failed int // spawns that a removal refused, and that were done again
 
 	mu     sync.Mutex         // guards all below
 	living map[string]*daemon // by name; a name that is not in here is dead or was never used
@@ -46,8 +61,9 @@ func (st *storm) step(rng *rand.Rand, name string) {
 		st.kill(d, rng.IntN(2) == 0)
 	case p < 65 && d == nil:
 		// A spawn that fails before it has a process. The dir may be hit by a removal.
-		_, err := st.begin(name, daemondirtest.Sidecar(time.Now(), time.Time{}))
-		st.note(err)
+		now := time.Now()
+		_, err := st.begin(name, daemondirtest.Sidecar(now, time.Time{}))
+		st.noteSpawn(name, now, err)
 	case p < 75:
 		// By somebody else; a live daemon stays behind without a dir, for a while.
 		st.check(d)
@@ -76,7 +92,7 @@ func (st *storm) respawn(name string) {
 			st.mu.Unlock()
 			return
 		}
-		st.note(err)
+		st.noteSpawn(name, now, err)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return
 		}
@@ -84,6 +100,16 @@ func (st *storm) respawn(name string) {
 		st.failed++
 		st.mu.Unlock()
 	}
+}
+
+// noteSpawn takes down the error of a spawn that began at now. Once its sidecar is written,
+// its dir may not vanish before it is stale again.
+func (st *storm) noteSpawn(name string, now time.Time, err error) {
+	refused := (daemondirtest.Dir{Root: st.root, Name: name}).Refused(err)
+	if errors.Is(err, fs.ErrNotExist) && !refused && time.Since(now) < stormStaleAfter {
+		err = fmt.Errorf("a spawn of %s lost its dir after its sidecar was written: %v", name, err)
+	}
+	st.note(err)
 }
 
 // note takes down what must not happen; that a dir vanishes under a spawn or a cleanup

@@ -135,6 +135,16 @@ func (w *watchProcess) all(kind, daemon string) []event {
 	return found
 }
 
+// takeLog returns the log that was read so far and drops it, so that a long test does not
+// grow itself.
+func (w *watchProcess) takeLog() []event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := w.events
+	w.events, w.taken = nil, nil
+	return taken
+}
+
 // never fails the test if there was an event of that kind for that daemon. It is for
 // after stop, when the log is complete.
 func (w *watchProcess) never(kind, daemon string) {

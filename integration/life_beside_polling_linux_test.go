@@ -161,10 +161,7 @@ func runBesidePolling(t *testing.T, polite bool) {
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		length, interval = 2*time.Minute, 50*time.Millisecond
 	}
-	seed := uint64(7)
-	if given := os.Getenv("RUNTIMEGC_SEED"); given != "" {
-		seed, _ = strconv.ParseUint(given, 10, 64)
-	}
+	seed := seedOr(t, 7)
 	root := runtimeRoot(t)
 	st := &storm{spawner: newSpawner(t, root), living: make(map[string]*daemon), killed: make(map[int]time.Time)}
 	b := &besidePolling{storm: st, polite: polite, rewrites: make(map[string]int)}

@@ -416,13 +416,7 @@ func TestMixedStorm(t *testing.T) {
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		storms, length, budget = 100, 200, 5*time.Minute
 	}
-	seed := uint64(time.Now().UnixNano())
-	if given := os.Getenv("RUNTIMEGC_SEED"); given != "" {
-		var err error
-		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("RUNTIMEGC_SEED: %v", err)
-		}
-	}
+	seed := seedOr(t, uint64(time.Now().UnixNano()))
 	for _, text := range found {
 		steps, err := parseSteps(text)
 		if err != nil {

@@ -50,12 +50,9 @@ func footprintOf(t *testing.T, pid int) footprint {
 	return f
 }
 
-// forgetLog drops the log that was read so far, so that a long test does not grow
-// itself, and counts it.
+// forgetLog drops the log that was read so far, and counts it.
 func (w *watchProcess) forgetLog(count map[string]int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, e := range w.events {
+	for _, e := range w.takeLog() {
 		if e.event == "daemon.kept" && e.reason == "in_use" {
 			continue // by a child of this test, which has what it has open until its exec
 		}
@@ -63,7 +60,6 @@ func (w *watchProcess) forgetLog(count map[string]int) {
 			w.t.Log(e.line)
 		}
 	}
-	w.events, w.taken = nil, nil
 }
 
 // A daemon that is born, dies and is removed must leave nothing in the watch: no

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,13 +16,7 @@ import (
 // dir may be removed.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	seed := uint64(20240607)
-	if given := os.Getenv("RUNTIMEGC_SEED"); given != "" {
-		var err error
-		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("RUNTIMEGC_SEED: %v", err)
-		}
-	}
+	seed := seedOr(t, 20240607)
 	workers, names, steps := 4, 8, 150
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		names, steps = 20, 5000

@@ -93,6 +93,14 @@ func (d Dir) Mkdir() error {
 // in one go, without a rename: readers may see it empty.
 func (d Dir) WriteSidecar(text []byte) error { return os.WriteFile(d.Sidecar(), text, 0o644) }
 
+// Refused reports whether err, of a spawn, is the one that a removal may cause: the dir that
+// its first step found is away at its second, the open of the sidecar. Until then there is
+// nothing of the spawn that could be lost. An error of any later step is harm.
+func (d Dir) Refused(err error) bool {
+	var at *fs.PathError
+	return errors.As(err, &at) && at.Op == "open" && at.Path == d.Sidecar() && errors.Is(err, fs.ErrNotExist)
+}
+
 // WritePID is the last step, when the process runs.
 func (d Dir) WritePID(pid string) error { return os.WriteFile(d.PIDFile(), []byte(pid), 0o644) }
 

@@ -2,6 +2,7 @@ package daemondirtest_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -30,6 +31,24 @@ func TestMake(t *testing.T) {
 				t.Errorf("read %+v, %v; want %+v", e, err, tt.want)
 			}
 		})
+	}
+}
+
+// A spawner is refused at the open of its sidecar, and nowhere else.
+func TestRefused(t *testing.T) {
+	d := daemondirtest.Dir{Root: t.TempDir(), Name: "web"}
+	sidecar := d.WriteSidecar(nil)
+	if pid := d.WritePID("1"); !d.Refused(sidecar) || d.Refused(pid) || d.Refused(nil) {
+		t.Errorf("refused by %v: %v; by %v: %v; by nothing: %v", sidecar, d.Refused(sidecar), pid, d.Refused(pid), d.Refused(nil))
+	}
+	if err := d.Mkdir(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(d.Sidecar(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.WriteSidecar(nil); err == nil || d.Refused(err) {
+		t.Errorf("refused by %v", err)
 	}
 }
 

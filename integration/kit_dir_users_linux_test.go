@@ -81,6 +81,9 @@ func (o order) carryOut() (still func() error, err error) {
 		if err == nil {
 			err = unix.Bind(fd, &unix.SockaddrUnix{Name: o.Path})
 		}
+		if err == nil { // that it is bound must show, not that it is new
+			err = unix.UtimesNanoAt(unix.AT_FDCWD, o.Path, make([]unix.Timespec, 2), unix.AT_SYMLINK_NOFOLLOW)
+		}
 		return silent, err
 	case "lock", "lock in flight":
 		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

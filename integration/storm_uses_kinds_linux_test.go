@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +26,6 @@ type useKind struct {
 	direct   bool     // of the dir itself, or of what lies directly in it
 	early    bool     // it may begin before the dir is in the root
 	optional bool     // not every machine, and not every user, can
-	fault    string   // why the program does not always see it; then it is left out
 }
 
 const (
@@ -37,17 +35,6 @@ const (
 	loadProgram    = "load"
 	leaveMark      = "mark"
 )
-
-// passedOver is a fault of the program. A socket that is not bound directly in the dir is
-// known by /proc/P/net/unix alone, of the first process P of its network namespace. If that
-// exits before its table is read, the table is passed over, and such dirs are removed. It
-// shows when short-lived processes have the lowest pids that the watch may look into, as
-// after the pids have wrapped around. When it is mended, no kind has this fault.
-const passedOver = "KNOWN FAULT: the table of sockets is passed over when the process that it is read of has just exited"
-
-// recentlyWritten is the reason of a program that keeps a dir in which something was
-// written within stale-after. With one that does not know it, that use is left out.
-const recentlyWritten = "recently_written"
 
 // useKinds are all that there are.
 func useKinds() []useKind {
@@ -61,7 +48,7 @@ func useKinds() []useKind {
 		{name: "program run by the loader", do: []string{loadProgram}, early: true, optional: true},
 		{name: "root directory", do: []string{"chroot"}, early: true, optional: true},
 		{name: "bound socket", do: []string{"bind"}, direct: true},
-		{name: "bound socket further down", do: []string{"bind"}, fault: passedOver},
+		{name: "bound socket further down", do: []string{"bind"}},
 		{name: "socket in another network namespace", do: []string{"bind"}, flags: unix.CLONE_NEWNET, optional: true},
 		{name: "through a symlink", do: []string{"work", "read", "write", "map", runProgram}, through: throughSymlink},
 		{name: "socket through a symlink", do: []string{"bind"}, through: throughSymlink, direct: true},
@@ -72,7 +59,7 @@ func useKinds() []useKind {
 		{name: "lock", do: []string{"lock"}, direct: true, early: true},
 		{name: "lock of an open file that nobody has", do: []string{"lock in flight"}, direct: true, early: true},
 		{name: "mark", do: []string{leaveMark}, early: true},
-		{name: recentlyWritten, do: []string{"log"}},
+		{name: "log that is reopened for each line", do: []string{"log"}},
 	}
 }
 
@@ -80,18 +67,11 @@ func useKinds() []useKind {
 func (u *uses) possibleUses(t *testing.T) (kinds []useKind) {
 	t.Helper()
 	for _, k := range useKinds() {
-		var err error
-		switch {
-		case k.fault != "":
-			err = errors.New(k.fault)
-		case k.name == recentlyWritten && !strings.Contains(run(t, "help", "reasons").must(t).stdout, recentlyWritten):
-			err = errors.New("the program has no such reason")
-		case k.optional:
-			err = u.tryOut(k)
-		}
-		if err != nil {
-			t.Logf("%s: left out: %v", k.name, err)
-			continue
+		if k.optional {
+			if err := u.tryOut(k); err != nil {
+				t.Logf("%s: left out: %v", k.name, err)
+				continue
+			}
 		}
 		kinds = append(kinds, k)
 	}

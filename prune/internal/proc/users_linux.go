@@ -16,14 +16,15 @@ type user struct {
 	dir  string // in /proc
 	view *view
 	cwd  string
+	net  string // its network namespace
 }
 
 // A lookout is one pass over the process table.
 type lookout struct {
 	*Users
 	views  *views
-	owners map[uint64]*user // the number of a socket -> a process that has it open
-	nets   map[string]*user // network namespace -> a process in it
+	owners map[uint64]*user   // the number of a socket -> a process that has it open
+	nets   map[string][]*user // network namespace -> the processes in it
 }
 
 // look notes what the processes use.
@@ -32,7 +33,7 @@ func (u *Users) look(pids []int32) error {
 	if err != nil {
 		return err
 	}
-	l := lookout{Users: u, views: newViews(t), owners: make(map[uint64]*user), nets: make(map[string]*user)}
+	l := lookout{Users: u, views: newViews(t), owners: make(map[uint64]*user), nets: make(map[string][]*user)}
 	for _, pid := range pids {
 		if pid == int32(os.Getpid()) {
 			continue
@@ -86,8 +87,9 @@ func (l *lookout) task(p *user, exe string, exeErr error) error {
 		l.use(p, path, "a mapped file")
 		return true
 	})
-	if net, err := os.Readlink(p.dir + "/ns/net"); err == nil && l.nets[net] == nil {
-		l.nets[net] = p
+	if net, err := os.Readlink(p.dir + "/ns/net"); err == nil {
+		p.net = net
+		l.nets[net] = append(l.nets[net], p)
 	}
 	return l.count(p.pid, rootErr, cwdErr, filesErr, mapsErr)
 }

@@ -235,6 +235,42 @@ func TestUsersOfSockets(t *testing.T) {
 	}
 }
 
+// The table of a network namespace is read of a process that is still in it, whichever of
+// those that were there have exited or left.
+func TestSocketsWhenTheFirstProcessHasGone(t *testing.T) {
+	root := usedRoot(t)
+	listener, err := net.Listen("unix", filepath.Join(root, "x", "s"))
+	if err != nil {
+		t.Skip(err)
+	}
+	defer listener.Close()
+	tree, err := treeOf(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Skip(err)
+	}
+	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
+	l := lookout{Users: &u, views: newViews(tree), owners: make(map[uint64]*user), nets: make(map[string][]*user)}
+	self := &user{pid: int32(os.Getpid()), dir: "/proc/self", net: ours}
+	if self.view, err = l.views.of(self.dir); err != nil {
+		t.Fatal(err)
+	}
+	l.nets["net"] = []*user{
+		{pid: 1 << 30, dir: processDir(1 << 30), net: ours}, // has exited
+		{pid: self.pid, dir: self.dir, net: "net:[1]"},      // has entered another one
+		self,
+	}
+	if err := l.boundSockets(); err != nil {
+		t.Fatal(err)
+	}
+	if use, used := u.Of("x"); !used || use.PID != self.pid {
+		t.Errorf("used: %v, %+v", used, use)
+	}
+}
+
 // A program that is run by the loader lies where it lies, not where the loader does.
 func TestLoaderRunsProgram(t *testing.T) {
 	loaders, _ := filepath.Glob("/lib*/ld-linux*.so.*")

@@ -28,7 +28,7 @@
 //	remove.go     removal, step by step; protections.go: the checks before it
 //	leftover.go   what an interrupted removal left
 //	explain.go    each check of one dir, and its outcome
-//	lock.go       one collector per root
+//	lock.go       one collector per root, and followers elsewhere
 //	log.go        every line that is logged; trace.go and totals.go: for metrics
 //	internal/proc, internal/fsys  processes and the file system
 package prune
@@ -68,6 +68,11 @@ type Options struct {
 	// them is never removed. See CheckPattern.
 	Protect []string
 
+	// OnRole, if not nil, is called by Run, before anything else is logged or done in the root,
+	// with the role that it has got there, and again when that changes. It must not block. A
+	// dry run has no role.
+	OnRole func(Role)
+
 	// Trace, if not nil, is called for each [TraceEvent], in order, on its own goroutine.
 	Trace func(TraceEvent)
 }
@@ -93,7 +98,8 @@ type Collector struct {
 	log    zerolog.Logger
 	dryRun bool
 	prober
-	trace func(TraceEvent)
+	onRole func(Role)
+	trace  func(TraceEvent)
 
 	pings        chan struct{}
 	timesChanged chan struct{} // one slot
@@ -122,7 +128,7 @@ func New(opts Options) (*Collector, error) {
 	}
 	c := &Collector{
 		reg: opts.Registry, root: opts.Registry.Root(), log: opts.Log, dryRun: opts.DryRun,
-		prober: prober{now: time.Now, clock: proc.NewClock()}, trace: opts.Trace,
+		prober: prober{now: time.Now, clock: proc.NewClock()}, onRole: opts.OnRole, trace: opts.Trace,
 		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
 		sweepNow: make(chan struct{}, 1),
 	}

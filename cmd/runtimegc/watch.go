@@ -174,6 +174,7 @@ type rootWatch struct {
 	reg       *registry.Registry
 	watcher   *watcher.Watcher
 	collector *prune.Collector
+	start     sync.Once // see logStarted
 }
 
 func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
@@ -189,7 +190,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 	if err != nil {
 		return nil, err
 	}
-	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace()); err != nil {
+	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace(), w.logStarted); err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
@@ -198,16 +199,11 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 // run runs watcher and collector until ctx is done or the watcher fails.
 func (w *rootWatch) run(ctx context.Context) error {
 	began := time.Now()
-	started := w.log.Info()
-	if len(w.protected) > 0 {
-		started = started.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
+	if _, err := os.Stat(w.reg.Root()); err != nil || w.dryRun {
+		w.logStarted("") // root.found tells the role; a dry run has none
 	}
-	started.Str("event", "watch.started").Str("version", version()).
-		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
-		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
-		Bool("dry_run", w.dryRun).Msg("watching")
-
 	err := w.collector.Run(ctx, w.watcher)
+	w.logStarted("") // if it has not got a role
 
 	// The collector's counts agree with the log. The registry may still have the dirs that
 	// were removed last.
@@ -220,6 +216,24 @@ func (w *rootWatch) run(ctx context.Context) error {
 		Int("refreshed", total.Refreshed).Int("failed", total.Failed).
 		Int64("uptime_ms", time.Since(began).Milliseconds()).Msg("stopped")
 	return err
+}
+
+// logStarted logs, once, that the watch has started, and its role in the root if that is
+// known by then.
+func (w *rootWatch) logStarted(role prune.Role) {
+	w.start.Do(func() {
+		line := w.log.Info()
+		if len(w.protected) > 0 {
+			line = line.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
+		}
+		if role != "" {
+			line = line.Str("role", string(role))
+		}
+		line.Str("event", "watch.started").Str("version", version()).
+			Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
+			Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
+			Bool("dry_run", w.dryRun).Msg("watching")
+	})
 }
 
 // oneProcessor limits a watch whose roots have been read to one processor, unless the

@@ -70,7 +70,7 @@ type removal struct {
 func keep(reason Reason) removal { return removal{kept: reason} }
 
 func fail(err error) removal {
-	if errors.Is(err, fs.ErrNotExist) {
+	if fsys.Gone(err) {
 		return keep(Gone)
 	}
 	return removal{kept: reasonOf(err), err: err}
@@ -173,7 +173,8 @@ func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leas
 		if !fsys.LeaseHeld(sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != e.PIDFile {
 			return Respawned
 		}
-	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e {
+	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e ||
+		daemondir.SidecarStamp(m.root.Path("."), hidden) != e.Sidecar { // a refresh elsewhere has replaced it
 		return Respawned
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
@@ -197,7 +198,7 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 		return keep(reason)
 	case errors.Is(err, fs.ErrExist):
 		return removal{kept: reason, hidden: hidden}
-	case errors.Is(err, fs.ErrNotExist):
+	case fsys.Gone(err):
 		return keep(Gone)
 	}
 	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
@@ -209,11 +210,21 @@ func (m *remover) removeTree(d *daemondir.Dir, hidden string) removal {
 	var done removal
 	err := m.empty(d, hidden, &done.Freed)
 	if err == nil {
-		if err = m.root.Remove(hidden); errors.Is(err, fs.ErrNotExist) {
+		err = m.root.Remove(hidden)
+		switch {
+		case fsys.Gone(err):
 			err = fsys.ErrReplaced
+		case errors.Is(err, fs.ErrExist): // it is not empty
+			if open, other, _ := m.root.Left(hidden); open && !other {
+				err = fsys.ErrStillOpen
+			}
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fsys.ErrStillOpen):
+		done.kept = InUse
+		return done
+	case err != nil:
 		done.kept = reasonOf(err)
 		done.err = fmt.Errorf("removing %q: %w", m.root.Path(hidden), err)
 		return done

@@ -3,6 +3,8 @@ package fsys
 import (
 	"errors"
 	"io/fs"
+	"strings"
+	"syscall"
 
 	"runtimegc/registry/daemondir"
 )
@@ -92,6 +94,13 @@ func (t *Tree) Remove(name string, freed *Freed) error {
 	return err
 }
 
+// ErrStillOpen says that a file was removed, but is open in a process of this host: NFS keeps
+// it under another name until it is closed, and does not remove its directory.
+var ErrStillOpen = errors.New("a removed file in it is still open")
+
+// stillOpen reports whether name is one that NFS gives to such a file.
+func stillOpen(name string) bool { return strings.HasPrefix(name, ".nfs") }
+
 var errNotEmpty = errors.New("somebody puts files there")
 
 // removeOrEnter removes name from the current directory, or enters it if it is a directory
@@ -111,6 +120,8 @@ func (t *Tree) removeOrEnter(name string, freed *Freed) (entered bool, err error
 		}
 	}
 	switch {
+	case stillOpen(name) && errors.Is(err, syscall.EBUSY):
+		return false, &fs.PathError{Op: "unlink", Path: name, Err: ErrStillOpen}
 	case err == nil:
 		freed.Files++
 		freed.Bytes += f.bytes
@@ -127,7 +138,7 @@ func (t *Tree) removeOrEnter(name string, freed *Freed) (entered bool, err error
 }
 
 func notIfGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if Gone(err) {
 		return nil
 	}
 	return err

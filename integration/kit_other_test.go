@@ -9,3 +9,6 @@ func inode(fs.FileInfo) uint64 { return 0 }
 
 // runBare is for Linux.
 func runBare() bool { return false }
+
+// runInNamespace is for Linux.
+func runInNamespace() bool { return false }

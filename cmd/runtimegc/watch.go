@@ -40,8 +40,10 @@ func newWatchCommand(opts *options) *cobra.Command {
 		Long: `watch logs every daemon that starts or exits and every directory that disappears,
 refreshes the sidecars of live daemons, and removes the directories of those that have
 been dead for --stale-after. It waits for a root that does not exist yet. A root can
-have only one watch: a second one prints who holds it, and exits. SIGINT and SIGTERM
-end a watch after it has finished what it is doing.
+have only one watch: a second one prints who holds it, and exits. On another host or in
+another pid namespace, such as a container, it follows the first: it logs and refreshes
+the daemons that live there, removes nothing, and takes over when the first has ended.
+SIGINT and SIGTERM end a watch after it has finished what it is doing.
 
 On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
 or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,

@@ -170,7 +170,9 @@ func TestRemovedFileIsStillOpen(t *testing.T) {
 	// Of this one nothing else is left, not even the sidecar.
 	bare := filepath.Join(root, daemondir.QuarantinePrefix+"bare")
 	noError(t, os.Mkdir(bare, 0o755))
-	daemondirtest.WriteFile(t, filepath.Join(bare, ".nfs2"), "")
+	for _, name := range []string{".nfs2", ".fuse_hidden2"} {
+		daemondirtest.WriteFile(t, filepath.Join(bare, name), "")
+	}
 
 	by := injecting(t, "unlinkat:error=EBUSY", open)
 	args := []string{"--sweep-interval", "100ms"}
@@ -185,6 +187,8 @@ func TestRemovedFileIsStillOpen(t *testing.T) {
 		t.Error(err)
 	}
 	noError(t, os.Remove(filepath.Join(bare, ".nfs2")))
+	w.sweeps(1)
+	noError(t, os.Remove(filepath.Join(bare, ".fuse_hidden2")))
 	w.next("daemon.removed", "bare")
 	w.stop(syscall.SIGTERM)
 	w.never("daemon.removed", "due")
@@ -235,6 +239,15 @@ func TestRemovedByAnotherHost(t *testing.T) {
 	w.stop(syscall.SIGTERM)
 	w.never("sidecar.unwritable", "")
 	w.never("sidecar.refreshed", "live")
+
+	by = injecting(t, "pread64:error=ESTALE", s.sidecar("live"))
+	w = startWatchBy(t, by, &syscall.SysProcAttr{}, root, "--sweep-interval", "100ms")
+	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; { // it is invalid if it is so for a second
+		w.sweeps(1)
+	}
+	w.stop(syscall.SIGTERM)
+	w.never("sidecar.invalid", "")
+	w.never("daemon.removed", "")
 }
 
 // A root on FUSE: lock, birth, refresh and removal.

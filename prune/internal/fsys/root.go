@@ -145,8 +145,8 @@ func (r *Root) Sockets(name string) (inos []uint64, err error) {
 	}
 }
 
-// Left reports what is left directly in the directory name: files that NFS keeps because they
-// are open (see [ErrStillOpen]), and anything else.
+// Left reports what is left directly in the directory name: files that are only there because
+// they are open (see [ErrStillOpen]), and anything else.
 func (r *Root) Left(name string) (open, other bool, err error) {
 	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {

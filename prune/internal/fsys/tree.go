@@ -94,12 +94,14 @@ func (t *Tree) Remove(name string, freed *Freed) error {
 	return err
 }
 
-// ErrStillOpen says that a file was removed, but is open in a process of this host: NFS keeps
-// it under another name until it is closed, and does not remove its directory.
+// ErrStillOpen says that a file was removed, but is open in a process of this host: NFS and
+// FUSE keep it under another name until it is closed, and do not remove its directory.
 var ErrStillOpen = errors.New("a removed file in it is still open")
 
-// stillOpen reports whether name is one that NFS gives to such a file.
-func stillOpen(name string) bool { return strings.HasPrefix(name, ".nfs") }
+// stillOpen reports whether name is one that they give to such a file.
+func stillOpen(name string) bool {
+	return strings.HasPrefix(name, ".nfs") || strings.HasPrefix(name, ".fuse_hidden")
+}
 
 var errNotEmpty = errors.New("somebody puts files there")
 

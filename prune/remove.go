@@ -173,9 +173,13 @@ func (m *remover) recheckRenamed(d *daemondir.Dir, sidecar *daemondir.File, leas
 		if !fsys.LeaseHeld(sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != e.PIDFile {
 			return Respawned
 		}
-	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e ||
-		daemondir.SidecarStamp(m.root.Path("."), hidden) != e.Sidecar { // a refresh elsewhere has replaced it
+	} else if again, err := d.ReadFrom(sidecar); err != nil || again != e {
 		return Respawned
+	}
+	// A collector that has no leases replaces the file that it refreshes. That does not break
+	// ours, which is on the old one.
+	if daemondir.SidecarStamp(m.root.Path("."), hidden) != e.Sidecar {
+		return Changed
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.

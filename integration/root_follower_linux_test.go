@@ -38,7 +38,7 @@ func TestFollower(t *testing.T) {
 			ownNamespace(t)
 			root := runtimeRoot(t)
 			s := newSpawner(t, root)
-			const staleAfter = 3 * time.Second
+			const staleAfter = 5 * time.Second
 			var by []string
 			if test.lockFile {
 				by = injecting(t, "flock:error=EBADF", root)

@@ -203,6 +203,9 @@ func TestRemovedFileIsStillOpen(t *testing.T) {
 		t.Errorf("want reason in_use: %s", e.line)
 	}
 	w.sweeps(1)
+	if got := names(t, root); !slices.Equal(got, []string{daemondir.QuarantinePrefix + "due"}) {
+		t.Errorf("there is %q", got)
+	}
 	f.Close()
 	w.next("daemon.removed", "due")
 	w.stop(syscall.SIGTERM)
@@ -240,14 +243,20 @@ func TestRemovedByAnotherHost(t *testing.T) {
 	w.never("sidecar.unwritable", "")
 	w.never("sidecar.refreshed", "live")
 
-	by = injecting(t, "pread64:error=ESTALE", s.sidecar("live"))
-	w = startWatchBy(t, by, &syscall.SysProcAttr{}, root, "--sweep-interval", "100ms")
-	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; { // it is invalid if it is so for a second
-		w.sweeps(1)
+	for _, at := range [][2]string{
+		{"openat:error=ESTALE", s.dir("live")},
+		{"openat:error=ESTALE", "live.daemon.json"},
+		{"pread64:error=ESTALE", s.sidecar("live")},
+	} {
+		w = startWatchBy(t, injecting(t, at[0], at[1]), &syscall.SysProcAttr{}, root, "--sweep-interval", "100ms")
+		for began := time.Now(); time.Since(began) < 1500*time.Millisecond; { // it is invalid if it is so for a second
+			w.sweeps(1)
+		}
+		w.stop(syscall.SIGTERM)
+		for _, event := range []string{"sidecar.invalid", "watch.degraded", "daemon.removed"} {
+			w.never(event, "")
+		}
 	}
-	w.stop(syscall.SIGTERM)
-	w.never("sidecar.invalid", "")
-	w.never("daemon.removed", "")
 }
 
 // A root on FUSE: lock, birth, refresh and removal.

@@ -316,6 +316,36 @@ func TestFUSERoot(t *testing.T) {
 		t.Errorf("left over: %q", left)
 	}
 	w.never("sidecar.unwritable", "")
+
+	// Another host that has the lock has that of the file, not that of our directory. Then
+	// there is one follower here.
+	flock, err := exec.LookPath("flock")
+	if err != nil {
+		t.Skip("flock is not installed")
+	}
+	self, err := os.Executable()
+	noError(t, err)
+	holder := exec.Command(self, inNamespaceArg, "", "", "", flock, filepath.Join(root, lockFile), "sleep", "1000")
+	holder.SysProcAttr = ownNamespace(t)
+	holder.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	noError(t, holder.Start())
+	t.Cleanup(func() {
+		holder.Process.Kill()
+		holder.Wait()
+	})
+	daemondirtest.Eventually(t, "the file is locked", func() bool {
+		return exec.Command(flock, "--nonblock", filepath.Join(root, lockFile), "true").Run() != nil
+	})
+	w = startWatch(t, root, "--sweep-interval", "200ms")
+	if e := w.next("root.found", ""); e.role() != "follower" {
+		t.Errorf("want role follower: %s", e.line)
+	}
+	mustBeRefused(t, run(t, "watch", "--root", root), w)
+	w.sweeps(1)
+	mustBeRefused(t, run(t, "watch", "--root", root), w)
+	holder.Process.Kill()
+	w.next("root.taken_over", "")
+	w.stop(syscall.SIGTERM)
 }
 
 // names returns what is in dir, in order.

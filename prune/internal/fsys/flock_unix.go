@@ -46,7 +46,8 @@ const lockFileName = ".runtimegc.lock"
 // see, but only for files: that of a directory is known to this host alone, and a server's
 // rule that an exclusive lock wants a descriptor open for writing, which a directory cannot
 // have, makes it EBADF (flock(2), "NFS details"). So on network file systems, and after
-// EBADF, a file in the root is locked as well.
+// EBADF, a file in the root is locked as well. If only the directory could be locked, that
+// lock stays: it keeps a second follower on this host out.
 type RootLock struct {
 	dir     *os.File
 	network bool     // the directory's lock may be unknown to other hosts
@@ -112,13 +113,7 @@ func (l *RootLock) try() (*os.File, error) {
 	if err == nil {
 		err = Flock(int(l.file.Fd()))
 	}
-	if err == nil {
-		return l.file, nil
-	}
-	if !none {
-		_ = unix.Flock(int(l.dir.Fd()), unix.LOCK_UN)
-	}
-	if errors.Is(err, ErrLocked) {
+	if err == nil || errors.Is(err, ErrLocked) {
 		return l.file, err
 	}
 	return nil, fmt.Errorf("%s: %w", lockFileName, err)

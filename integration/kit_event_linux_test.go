@@ -22,6 +22,7 @@ var levels = map[string][]string{
 	"root.missing":      {"info", "warn"},
 	"root.found":        {"info"},
 	"root.lost":         {"warn"},
+	"root.taken_over":   {"info"},
 	"daemon.added":      {"info"},
 	"daemon.live":       {"info"},
 	"daemon.exited":     {"info"},

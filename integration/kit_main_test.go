@@ -17,7 +17,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if runBare() || runUser() {
+	if runBare() || runUser() || runInNamespace() {
 		return
 	}
 	if as := os.Getenv(trampolineEnv); as != "" {

@@ -13,6 +13,10 @@ const logDryRun Reason = "dry_run"
 // account counts and logs the outcomes of a task, and updates what is known of the daemons.
 func (o *observer) account(r report) {
 	o.beingRemoved = ""
+	if r.kind == takingOver {
+		o.pass.asked(o.lock.following.Load())
+		return
+	}
 	if r.kind == removing || r.kind == finishing {
 		o.pass.stats.Unreadable = r.unreadable
 	}
@@ -56,7 +60,7 @@ func (o *observer) accountKept(row Row, d *daemon) {
 	p := o.pass
 	p.stats.Kept++
 	due := row.StaleAt.Known && row.StaleAt.MS <= unixMS(p.now)
-	if due && (row.State == Unknown || row.Reason == Protected) {
+	if due && !p.following && (row.State == Unknown || row.Reason == Protected) {
 		o.logKept(row.Name, d, removal{kept: row.Reason, err: d.Err})
 	}
 	if p.visit != nil {

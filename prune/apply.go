@@ -14,8 +14,9 @@ const (
 	recording kind = iota // exits, in a pass or outside of one; row.LastSeen is when they were noticed
 	refreshing
 	removing
-	finishing // removing what an interrupted removal left
-	ending    // there are no more tasks in this pass
+	finishing  // removing what an interrupted removal left
+	takingOver // trying to take the root's lock over from the collector that we follow
+	ending     // there are no more tasks in this pass
 )
 
 // A task is what the worker gets at a time: some refreshes, or one removal.
@@ -78,11 +79,18 @@ func (w *worker) do(ctx context.Context, t task) report {
 		w.close()
 		return r
 	}
+	if t.kind == takingOver {
+		if w.lock.takeOver() {
+			w.reportRole(RoleCollector)
+			w.logTakenOver()
+		}
+		return r
+	}
 	w.staleAfter = t.staleAfter
 	if !w.dryRun {
-		done, generation, ok := w.lock.use()
+		done, generation, ok := w.lock.use(t.kind == removing || t.kind == finishing)
 		if !ok {
-			return r // the root was lost, so we must not touch anything in it
+			return r // the root was lost, or another collector has it: we must not touch it
 		}
 		defer done()
 		if generation != w.generation {

@@ -29,7 +29,7 @@
 //	remove.go     removal, step by step; protections.go: the checks before it
 //	leftover.go   what an interrupted removal left
 //	explain.go    each check of one dir, and its outcome
-//	lock.go       one collector per root
+//	lock.go       one collector per root, and followers elsewhere
 //	log.go        every line that is logged; trace.go and totals.go: for metrics
 //	internal/proc, internal/fsys  processes and the file system
 package prune
@@ -78,6 +78,11 @@ type Options struct {
 	// them is never removed. See CheckPattern.
 	Protect []string
 
+	// OnRole, if not nil, is called by Run, before anything else is logged or done in the root,
+	// with the role that it has got there, and again when that changes. It must not block. A
+	// dry run has no role.
+	OnRole func(Role)
+
 	// Trace, if not nil, is called for each [TraceEvent], in order, on its own goroutine.
 	Trace func(TraceEvent)
 }
@@ -106,6 +111,7 @@ type Collector struct {
 	invalidAfter  time.Duration
 	sharedRoot    SharedRoot
 	loggedForeign atomic.Bool // proc.foreign was logged
+	onRole        func(Role)
 	trace         func(TraceEvent)
 
 	pings        chan struct{}
@@ -143,7 +149,7 @@ func New(opts Options) (*Collector, error) {
 	c := &Collector{
 		reg: opts.Registry, root: opts.Registry.Root(), log: opts.Log, dryRun: opts.DryRun,
 		prober: prober{now: time.Now, clock: proc.NewClock(), scope: new(atomic.Pointer[scope])},
-		trace:  opts.Trace, invalidAfter: opts.InvalidAfter, sharedRoot: sharedRoot,
+		onRole: opts.OnRole, trace: opts.Trace, invalidAfter: opts.InvalidAfter, sharedRoot: sharedRoot,
 		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
 		sweepNow: make(chan struct{}, 1),
 	}

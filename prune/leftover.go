@@ -30,6 +30,13 @@ func (m *remover) finish(hidden string) removal {
 	if r.kept == "" || r.kept == Gone || refused || r.hidden != "" || m.dryRun {
 		return r
 	}
+	if r.kept == InUse {
+		// By whoever has a file open that we have removed already?
+		if open, _, err := m.root.Left(hidden); open || err != nil {
+			r.hidden = hidden
+			return r
+		}
+	}
 	return m.restore(hidden, r.kept)
 }
 
@@ -54,11 +61,13 @@ func (m *remover) finishInvalid(e daemondir.Entry) removal {
 // finishEmpty removes a quarantined dir without a sidecar. The sidecar goes last, so
 // what has none is empty, or it is not ours.
 func (m *remover) finishEmpty(hidden string) removal {
-	switch empty, err := m.root.IsEmpty(hidden); {
+	switch open, other, err := m.root.Left(hidden); {
 	case err != nil:
 		return fail(err)
-	case !empty:
+	case other:
 		return keep(NotADaemonDir)
+	case open:
+		return keep(InUse)
 	case m.dryRun:
 		return removal{}
 	}

@@ -3,64 +3,76 @@ package prune
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
+	"sync/atomic"
 
 	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
 
-// lockDir makes this process the only collector of root. It takes a flock(2) on the root
-// directory itself, so that no file is left behind, and the kernel releases it however this
-// process ends. The error says who holds it, if the system tells.
-func lockDir(root string) (*os.File, error) {
-	dir, err := os.Open(root)
-	if err != nil {
-		return nil, fmt.Errorf("locking root: %w", err)
-	}
-	err = fsys.Flock(int(dir.Fd()))
-	switch {
-	case err == nil:
-		return dir, nil
-	case errors.Is(err, fsys.ErrLocked):
-		err = fmt.Errorf("root %q is served by another collector: %s", daemondir.Printable(root), fsys.Holder(dir))
-	default:
-		err = fmt.Errorf("locking root %q: %w", daemondir.Printable(root), err)
-	}
-	dir.Close()
-	return nil, err
-}
+// A Role is what a collector does in its root; see [Collector.Run].
+type Role string
 
-// A rootLock is the collector's lock on its root. Nothing is refreshed or removed without
-// it. A release takes effect when the work that is under way has ended.
+const (
+	// RoleCollector has the lock on the root: it refreshes, removes, and deals with what an
+	// interrupted removal left.
+	RoleCollector Role = "collector"
+
+	// RoleFollower does not have the lock, because another collector has it that cannot see
+	// our processes: it is on another host or in another pid namespace. A follower refreshes
+	// the sidecars of the daemons that it sees, so that the other keeps them, records their
+	// exits, and removes nothing.
+	RoleFollower Role = "follower"
+)
+
+// A rootLock is the collector's role in its root. Nothing is refreshed without a role, and
+// nothing is removed without the lock. A release takes effect when the work that is under
+// way has ended.
 type rootLock struct {
-	mu         sync.Mutex // guards all below
-	free       sync.Cond  // signals that dir has become nil
-	dir        *os.File   // nil: not held
-	users      int        // calls of use that are not done
-	released   bool       // the last user closes dir
-	generation int        // how often it was taken, perhaps on different directories
+	mu         sync.Mutex     // guards all below, but for reading following
+	free       sync.Cond      // signals that lock has become nil
+	lock       *fsys.RootLock // nil: no role
+	following  atomic.Bool    // lock is open, but somebody else has it
+	users      int            // calls of use that are not done
+	released   bool           // the last user closes lock
+	generation int            // how often the role has changed, perhaps on different directories
 }
 
 func (l *rootLock) init() { l.free.L = &l.mu }
 
-// take takes the lock. If we have released it, but work is still under way, it waits for the
-// end of that.
-func (l *rootLock) take(root string) (release func(), err error) {
+// take takes the lock, or becomes a follower if it may and somebody elsewhere has the lock.
+// If we have released it, but work is still under way, it waits for the end of that.
+func (l *rootLock) take(root string, mayFollow bool) (role Role, release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.dir != nil && l.released {
+	for l.lock != nil && l.released {
 		l.free.Wait()
 	}
-	if l.dir != nil {
-		return nil, fmt.Errorf("locking root %q: it is locked by this collector", daemondir.Printable(root))
+	if l.lock != nil {
+		return "", nil, fmt.Errorf("locking root %q: it is locked by this collector", daemondir.Printable(root))
 	}
-	if l.dir, err = lockDir(root); err != nil {
-		return nil, err
+	lock, err := fsys.OpenLock(root)
+	if err != nil {
+		return "", nil, fmt.Errorf("locking root: %w", err)
 	}
-	l.released = false
+	role, err = RoleCollector, lock.Take()
+	var held *fsys.HeldError
+	switch isHeld := errors.As(err, &held); {
+	case isHeld && held.Elsewhere && mayFollow:
+		role = RoleFollower
+	case isHeld:
+		err = fmt.Errorf("root %q is served by another collector: %w", daemondir.Printable(root), err)
+	case err != nil:
+		err = fmt.Errorf("locking root %q: %w", daemondir.Printable(root), err)
+	}
+	if err != nil && role != RoleFollower {
+		lock.Close()
+		return "", nil, err
+	}
+	l.lock, l.released = lock, false
+	l.following.Store(role == RoleFollower)
 	l.generation++
-	return sync.OnceFunc(func() {
+	return role, sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.released = true
@@ -68,11 +80,25 @@ func (l *rootLock) take(root string) (release func(), err error) {
 	}), nil
 }
 
-// use keeps the lock until done is called. It returns false if the lock is not held.
-func (l *rootLock) use() (done func(), generation int, ok bool) {
+// takeOver has a follower take the lock of the root that it follows in, and reports whether
+// it has become the collector. While somebody has the lock, or that cannot be told, it has not.
+func (l *rootLock) takeOver() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.dir == nil || l.released {
+	if l.lock == nil || l.released || !l.following.Load() || l.lock.Take() != nil {
+		return false
+	}
+	l.following.Store(false)
+	l.generation++
+	return true
+}
+
+// use keeps the role until done is called. It returns false if there is none or, for a
+// removal, if it is not that of the collector.
+func (l *rootLock) use(removal bool) (done func(), generation int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lock == nil || l.released || removal && l.following.Load() {
 		return nil, 0, false
 	}
 	l.users++
@@ -86,20 +112,40 @@ func (l *rootLock) use() (done func(), generation int, ok bool) {
 
 // closeUnused closes a lock that was released and has no users. The caller holds mu.
 func (l *rootLock) closeUnused() {
-	if l.released && l.users == 0 {
-		l.dir.Close()
-		l.dir = nil
+	if l.released && l.users == 0 && l.lock != nil {
+		l.lock.Close()
+		l.lock = nil
+		l.following.Store(false)
 		l.free.Broadcast()
 	}
 }
 
-// Lock makes this collector the only one of its root, on this host, until release is called.
-// Run and Sweep take the lock themselves; call Lock to take those of several roots before
-// you begin with one. The error says who holds the lock, or is fs.ErrNotExist if there is no
-// root. A dry run changes nothing and needs no lock.
+// Lock makes this collector the only one of its root until release is called. Run and Sweep
+// take the lock themselves; call Lock to take those of several roots before you begin with
+// one. The error says who holds the lock, or is fs.ErrNotExist if there is no root. A dry run
+// changes nothing and needs no lock.
 func (c *Collector) Lock() (release func(), err error) {
 	if c.dryRun {
 		return func() {}, nil
 	}
-	return c.lock.take(c.root)
+	_, release, err = c.lock.take(c.root, false)
+	return release, err
+}
+
+// enter is Lock for Run, which may follow.
+func (c *Collector) enter() (role string, release func(), err error) {
+	if c.dryRun {
+		return "", func() {}, nil
+	}
+	got, release, err := c.lock.take(c.root, true)
+	if err == nil {
+		c.reportRole(got)
+	}
+	return string(got), release, err
+}
+
+func (c *Collector) reportRole(role Role) {
+	if c.onRole != nil {
+		c.onRole(role)
+	}
 }

@@ -16,6 +16,12 @@ func (o *observer) line(level *zerolog.Event, event, name string) *zerolog.Event
 		Str("dir", daemondir.Printable(o.path(name)))
 }
 
+func (c *Collector) logTakenOver() {
+	c.log.Info().Str("event", "root.taken_over").Str("dir", daemondir.Printable(c.root)).
+		Str("role", string(RoleCollector)).
+		Msg("the other collector has released the runtime root; removing dirs from now on")
+}
+
 func withMS(line *zerolog.Event, key string, t daemondir.Timestamp) *zerolog.Event {
 	if t.Known {
 		line = line.Uint64(key, t.MS)

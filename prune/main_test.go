@@ -154,8 +154,8 @@ type watcherByHand struct{ reg *registry.Registry }
 
 func (w watcherByHand) Registry() *registry.Registry { return w.reg }
 
-func (w watcherByHand) RunLocked(ctx context.Context, lock func(string) (func(), error)) error {
-	release, err := lock(w.reg.Root())
+func (w watcherByHand) RunLocked(ctx context.Context, lock func(string) (string, func(), error)) error {
+	_, release, err := lock(w.reg.Root())
 	if err != nil {
 		return err
 	}

@@ -70,8 +70,8 @@ type Plan struct {
 }
 
 // Plan judges every entry of the registry, and makes the checks before a removal for those
-// that are due. It changes nothing and takes no lock, so it may be called while Run runs. It
-// ends early when ctx is done.
+// that are due; while Run follows another collector, none is. It changes nothing and takes
+// no lock, so it may be called while Run runs. It ends early when ctx is done.
 func (c *Collector) Plan(ctx context.Context) Plan {
 	c.updateScope()
 	p := Plan{At: c.now()}
@@ -82,7 +82,10 @@ func (c *Collector) Plan(ctx context.Context) Plan {
 			break
 		}
 		it := c.inspect(name, p.At, w.staleAfter)
-		switch {
+		switch following := c.lock.following.Load(); {
+		case following && it.row.Decision == Remove:
+			it.row.Decision = Keep
+		case following:
 		case daemondir.Quarantined(name):
 			it = w.finish(it).item
 		case it.row.Decision == Remove:
@@ -146,6 +149,9 @@ type pass struct {
 	staleAfter time.Duration
 	visit      func(Row) // nil: nobody needs the rows
 
+	asking    bool // we follow, and the worker is yet to try to take over
+	following bool // it has tried, and we still do: nothing is removed
+
 	unjudged  []string
 	refreshes []item
 	removals  []item
@@ -166,7 +172,17 @@ const (
 
 // mayJudge reports whether to judge more dirs now. Judging must not get far ahead of the
 // worker: waiting items take memory, and their judgement becomes old.
-func (p *pass) mayJudge() bool { return len(p.unjudged) > 0 && len(p.refreshes) < refreshBatch }
+func (p *pass) mayJudge() bool {
+	return !p.asking && len(p.unjudged) > 0 && len(p.refreshes) < refreshBatch
+}
+
+// asked records what came of the attempt to take over.
+func (p *pass) asked(following bool) {
+	p.asking, p.following = false, following
+	if following {
+		p.leftovers = nil // the other collector deals with them
+	}
+}
 
 // next returns the next task. Removals come last, when all dirs have been judged, so that
 // the process table is read only once for all of them.
@@ -179,6 +195,8 @@ func (p *pass) next() (t task, ok bool) {
 		return t, true
 	}
 	switch {
+	case p.asking:
+		return task{kind: takingOver}, true
 	case len(p.refreshes) > 0:
 		return take(&p.refreshes, refreshing, refreshBatch)
 	case len(p.unjudged) > 0:
@@ -195,5 +213,5 @@ func (p *pass) next() (t task, ok bool) {
 
 // over reports whether all dirs have been judged, and all items given to the worker.
 func (p *pass) over() bool {
-	return !p.begun && len(p.unjudged)+len(p.refreshes)+len(p.removals)+len(p.leftovers) == 0
+	return !p.asking && !p.begun && len(p.unjudged)+len(p.refreshes)+len(p.removals)+len(p.leftovers) == 0
 }

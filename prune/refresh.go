@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -148,7 +147,7 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 
 // notNowIfGone returns errNotNow if err is because the file is being removed or rewritten.
 func notNowIfGone(path string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, daemondir.ErrBusy) {
+	if fsys.Gone(err) || errors.Is(err, daemondir.ErrBusy) {
 		return errNotNow
 	}
 	return fmt.Errorf("opening %q: %w", path, err)

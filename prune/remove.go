@@ -77,7 +77,7 @@ type removal struct {
 func keep(reason Reason) removal { return removal{kept: reason} }
 
 func fail(err error) removal {
-	if errors.Is(err, fs.ErrNotExist) {
+	if fsys.Gone(err) {
 		return keep(Gone)
 	}
 	return removal{kept: reasonOf(err), err: err}
@@ -198,6 +198,11 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
 	} else if again, err := a.read(); err != nil || again != a.e {
 		return Respawned
 	}
+	// A collector that has no leases replaces the file that it refreshes. That does not break
+	// ours, which is on the old one.
+	if daemondir.SidecarStamp(m.root.Path("."), hidden) != a.e.Sidecar {
+		return Changed
+	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.
 	if id, err := m.root.ID(hidden); err != nil || id != a.e.Dir {
@@ -219,7 +224,7 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 		return keep(reason)
 	case errors.Is(err, fs.ErrExist):
 		return removal{kept: reason, hidden: hidden}
-	case errors.Is(err, fs.ErrNotExist):
+	case fsys.Gone(err):
 		return keep(Gone)
 	}
 	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
@@ -231,11 +236,21 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 	var done removal
 	err := m.empty(a, hidden, &done.Freed)
 	if err == nil {
-		if err = m.root.Remove(hidden); errors.Is(err, fs.ErrNotExist) {
+		err = m.root.Remove(hidden)
+		switch {
+		case fsys.Gone(err):
 			err = fsys.ErrReplaced
+		case errors.Is(err, fs.ErrExist): // it is not empty
+			if open, other, _ := m.root.Left(hidden); open && !other {
+				err = fsys.ErrStillOpen
+			}
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fsys.ErrStillOpen):
+		done.kept = InUse
+		return done
+	case err != nil:
 		done.kept = reasonOf(err)
 		done.err = fmt.Errorf("removing %q: %w", m.root.Path(hidden), err)
 		return done

@@ -18,14 +18,17 @@ type Watcher interface {
 	Registry() *registry.Registry
 
 	// RunLocked runs until ctx is done or there is an error. It takes the lock before it adds
-	// anything to the registry, and releases it when the root is lost or it returns.
-	RunLocked(ctx context.Context, lock func(root string) (release func(), err error)) error
+	// anything to the registry, and releases it when the root is lost or it returns. The role
+	// is for its log.
+	RunLocked(ctx context.Context, lock func(root string) (role string, release func(), err error)) error
 }
 
 // Run runs w, judges changes as they come, and sweeps when the root has been read and at
 // every interval, until ctx is done or w fails. Then it finishes the task that is under way,
-// so that no removal is left half done; w keeps the lock on the root until then. The error is
-// that of w, [ErrBusy] or [ErrTraceStuck], or that w has another registry than c.
+// so that no removal is left half done; w keeps the lock on the root until then. If another
+// collector has that lock, that is an error, unless it is on another host or in another pid
+// namespace: then Run follows it ([RoleFollower]), and tries at each sweep to take over. The
+// error is that of w, [ErrBusy] or [ErrTraceStuck], or that w has another registry than c.
 func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	if w == nil || w.Registry() != c.reg {
 		return errors.New("prune: watcher and collector have different registries")
@@ -42,9 +45,9 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	failed := make(chan error, 1)
 	go func() {
 		defer stop() // without a watcher the registry would become outdated
-		failed <- w.RunLocked(watching, func(string) (func(), error) {
+		failed <- w.RunLocked(watching, func(string) (string, func(), error) {
 			c.updateScope() // the root was found
-			return c.Lock()
+			return c.enter()
 		})
 	}()
 	o.run(ctx)
@@ -176,7 +179,7 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 	defer c.busy.Store(false)
 	if !c.dryRun {
 		var err error
-		done, _, held := c.lock.use()
+		done, _, held := c.lock.use(true)
 		if !held {
 			done, err = c.Lock()
 		}
@@ -222,7 +225,10 @@ func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 // since they were last judged: a dead daemon whose files have not changed costs only a
 // comparison.
 func (o *observer) beginPass(visit func(Row)) {
-	p := &pass{began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit}
+	p := &pass{
+		began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit,
+		asking: o.lock.following.Load(),
+	}
 	ms := unixMS(p.now)
 	for name, d := range o.daemons {
 		if visit == nil && ms < d.judgeAgainAt {
@@ -252,6 +258,9 @@ func (o *observer) judge(n int) {
 		o.check(name, d, e, swept)
 		it := item{entry: e, row: o.row(d.seen(e), d.Liveness, p.now, p.staleAfter), witnessed: d.witnessed}
 		p.stats.count(it.row.State)
+		if p.following && it.row.Decision == Remove {
+			it.row.Decision = Keep // the other collector removes it
+		}
 		switch it.row.Decision {
 		case Remove:
 			p.removals = append(p.removals, it)

@@ -61,7 +61,9 @@ type failingWatcher struct {
 	err error
 }
 
-func (w failingWatcher) RunLocked(context.Context, func(string) (func(), error)) error { return w.err }
+func (w failingWatcher) RunLocked(context.Context, func(string) (string, func(), error)) error {
+	return w.err
+}
 
 // Without a watcher the registry is no longer true: then the run is over.
 func TestRunEndsWithTheWatcher(t *testing.T) {

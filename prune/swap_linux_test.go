@@ -14,6 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A follower that has no leases replaces a sidecar to refresh it. That breaks no lease, and
+// yet it says that the daemon is alive.
+func TestSidecarIsReplacedDuringRemoval(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	m.reached = func(reached string) {
+		if reached != "judged" {
+			return
+		}
+		now := daemondirtest.Sidecar(time.Now(), time.Now())
+		fresh := filepath.Join(root, "fresh")
+		if err := errors.Join(os.WriteFile(fresh, now, 0o644), os.Rename(fresh, d.Sidecar())); err != nil {
+			t.Error(err)
+		}
+	}
+	if r := m.remove(entryOf(t, d)); r.kept != Changed || !d.Exists() {
+		t.Errorf("%+v, want it kept as changed", r)
+	}
+}
+
 // Whatever takes the name of a dir between two steps of its removal is not what was
 // judged, and stays.
 func TestNameIsTakenDuringRemoval(t *testing.T) {

@@ -69,7 +69,7 @@ func (s *session) serve(ctx context.Context) error {
 		return nil
 	}
 	state := inspectRoot(s.root)
-	s.enter(state)
+	s.leave(state)
 	if state.found() {
 		if err := s.lock(); err != nil {
 			if errors.Is(err, fs.ErrNotExist) || !inspectRoot(s.root).same(state) {
@@ -77,6 +77,9 @@ func (s *session) serve(ctx context.Context) error {
 			}
 			return err
 		}
+	}
+	s.enter(state)
+	if state.found() {
 		s.watches.eventless = s.eventless(s.dir)
 		s.watches.addRoot(s.dir)
 		s.scan(ctx)

@@ -64,8 +64,8 @@ type Options struct {
 	CheckInterval time.Duration
 }
 
-// A Lock makes this process the only one that serves root, until release is called.
-type Lock = func(root string) (release func(), err error)
+// A Lock makes this process serve root, in a role that the log names, until release is called.
+type Lock = func(root string) (role string, release func(), err error)
 
 // A Watcher watches one root. Make it with [New].
 type Watcher struct {
@@ -73,7 +73,7 @@ type Watcher struct {
 	root string           // absolute and clean; each session resolves the symlinks in it
 	reg  *registry.Writer // while it runs
 
-	eventless func(path string) string // eventlessType, except in tests
+	eventless func(path string) string // daemondir.NetworkType, except in tests
 	onSession func(*session)           // if not nil, called at the start of each session: for tests
 
 	ran   atomic.Bool
@@ -85,6 +85,7 @@ type Watcher struct {
 	lockRoot   Lock      // nil: the root is not locked
 	last       rootState // of the last session
 	release    func()    // releases the lock on the root; nil: it is not held
+	role       string    // that came with the lock
 	degraded   bool      // watch.degraded was logged, watch.restored not yet
 	overflowed bool      // events.overflow was logged, registry.resynced not yet
 
@@ -103,7 +104,7 @@ func New(opts Options) (*Watcher, error) {
 	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
 	ready := make(chan struct{})
 	return &Watcher{
-		opts: opts, root: opts.Registry.Root(), eventless: eventlessType, pings: make(chan struct{}),
+		opts: opts, root: opts.Registry.Root(), eventless: daemondir.NetworkType, pings: make(chan struct{}),
 		ready: ready, setReady: sync.OnceFunc(func() { close(ready) }),
 	}, nil
 }
@@ -216,33 +217,44 @@ func readable(root string) error {
 	return nil
 }
 
-// enter begins to serve state, and logs what has changed since the last session. If that
-// had another directory, its entries are deleted from the registry.
+// leave ends the service of the last session's root, unless state is the same: it logs that,
+// deletes the entries from the registry, and releases the lock.
+func (w *Watcher) leave(state rootState) {
+	if !w.last.found() || w.last.same(state) {
+		return
+	}
+	w.event(w.opts.Log.Warn(), "root.lost", state).Msg("runtime root is gone")
+	for _, name := range w.opts.Registry.Names() {
+		w.reg.Delete(name)
+	}
+	w.unlock()
+	w.last = rootState{seen: true}
+}
+
+// enter begins to serve state, and logs it unless the last session had the same. A root that
+// was found is locked already.
 func (w *Watcher) enter(state rootState) {
 	was := w.last
 	w.last = state
-	if was.seen && was.same(state) {
-		return
-	}
-	event := func(e *zerolog.Event, name string) *zerolog.Event {
-		if state.err != nil {
-			e = e.Err(state.err)
-		}
-		return e.Str("event", name).Str("dir", daemondir.Printable(w.root))
-	}
-	if was.found() {
-		event(w.opts.Log.Warn(), "root.lost").Msg("runtime root is gone")
-		for _, name := range w.opts.Registry.Names() {
-			w.reg.Delete(name)
-		}
-		w.unlock()
-	}
 	switch {
+	case was.seen && was.same(state):
 	case state.found():
-		event(w.opts.Log.Info(), "root.found").Msg("runtime root found")
-	case !was.seen:
-		event(w.opts.Log.Info(), "root.missing").Msg("waiting for the runtime root to be created")
+		found := w.event(w.opts.Log.Info(), "root.found", state)
+		if w.role != "" {
+			found = found.Str("role", w.role)
+		}
+		found.Msg("runtime root found")
+	default:
+		w.event(w.opts.Log.Info(), "root.missing", state).Msg("waiting for the runtime root to be created")
 	}
+}
+
+// event begins a line about the root.
+func (w *Watcher) event(e *zerolog.Event, name string, state rootState) *zerolog.Event {
+	if state.err != nil {
+		e = e.Err(state.err)
+	}
+	return e.Str("event", name).Str("dir", daemondir.Printable(w.root))
 }
 
 // lock takes the lock on the root, unless the last session had the same root and lock.
@@ -250,9 +262,9 @@ func (w *Watcher) lock() error {
 	if w.lockRoot == nil || w.release != nil {
 		return nil
 	}
-	release, err := w.lockRoot(w.root)
+	role, release, err := w.lockRoot(w.root)
 	if err == nil {
-		w.release = release
+		w.role, w.release = role, release
 	}
 	return err
 }
@@ -260,6 +272,6 @@ func (w *Watcher) lock() error {
 func (w *Watcher) unlock() {
 	if w.release != nil {
 		w.release()
-		w.release = nil
+		w.role, w.release = "", nil
 	}
 }

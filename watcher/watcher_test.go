@@ -103,14 +103,14 @@ func TestRunEndsWithContext(t *testing.T) {
 // testLock counts how often it is held. Like the real one it keeps the root open.
 type testLock struct{ taken, held atomic.Int32 }
 
-func (l *testLock) lock(root string) (func(), error) {
+func (l *testLock) lock(root string) (string, func(), error) {
 	dir, err := os.Open(root)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	l.taken.Add(1)
 	l.held.Add(1)
-	return func() {
+	return "holder", func() {
 		l.held.Add(-1)
 		dir.Close()
 	}, nil
@@ -162,7 +162,7 @@ func TestLockErrorEndsRun(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	locked := errors.New("somebody else has it")
-	w := prepare(t, setup{Root: root, Lock: func(string) (func(), error) { return nil, locked }})
+	w := prepare(t, setup{Root: root, Lock: func(string) (string, func(), error) { return "", nil, locked }})
 	if err := w.RunLocked(t.Context(), w.lock); !errors.Is(err, locked) {
 		t.Errorf("error %v, want %v", err, locked)
 	}
@@ -171,21 +171,21 @@ func TestLockErrorEndsRun(t *testing.T) {
 	}
 }
 
-// A root that is removed between the look and the lock is a lost root, no reason to
+// A root that is removed between the look and the lock is missing, which is no reason to
 // give up.
 func TestLockOfRootThatIsGone(t *testing.T) {
 	root := newRoot(t)
 	var lock testLock
-	w := start(t, setup{Root: root, Lock: func(root string) (func(), error) {
+	w := start(t, setup{Root: root, Lock: func(root string) (string, func(), error) {
 		if lock.taken.Load() == 0 {
 			lock.taken.Add(1)
 			if err := os.Remove(root); err != nil {
-				return nil, err
+				return "", nil, err
 			}
 		}
 		return lock.lock(root)
 	}})
-	w.waitFor("root.lost", 1)
+	w.waitFor("root.missing", 1)
 	spawn(t, mkdir(t, root), "a", 1)
 	w.waitPID("a", 1)
 	w.checkWatched()
@@ -250,10 +250,10 @@ func TestPing(t *testing.T) {
 	root := newRoot(t)
 	spawn(t, root, "a", 1)
 	stuck, free := make(chan struct{}), make(chan struct{})
-	w := start(t, setup{Root: root, Lock: func(string) (func(), error) {
+	w := start(t, setup{Root: root, Lock: func(string) (string, func(), error) {
 		close(stuck)
 		<-free
-		return func() {}, nil
+		return "", func() {}, nil
 	}})
 	<-stuck
 	if w.pinged(50 * time.Millisecond) {

@@ -46,7 +46,7 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	if err != nil {
 		return err
 	}
-	collector, err := o.newCollector(found, true, nil)
+	collector, err := o.newCollector(found, true, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	all := []prune.Row{}
 	tables, notes := make([][]prune.Row, len(o.roots.list)), make([]string, len(o.roots.list))
 	for i, root := range o.roots.list {
-		collector, err := o.newCollector(registry.New(root), true, nil)
+		collector, err := o.newCollector(registry.New(root), true, nil, nil)
 		if err != nil {
 			return err
 		}

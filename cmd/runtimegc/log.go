@@ -67,6 +67,9 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 	if fields["event"] == "daemon.live" && fields["previous_pid"] != nil {
 		delete(fields, "started_at_unix_ms") // just now
 	}
+	if fields["role"] == string(prune.RoleCollector) {
+		delete(fields, "role") // as usual
+	}
 	delete(fields, "event") // the message says the same
 	if fields["daemon"] != nil || fields["dir"] == fields["root"] {
 		delete(fields, "dir") // it consists of the root and the daemon's name

@@ -85,7 +85,7 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	var collectors []*prune.Collector
 	for _, root := range o.roots.list {
 		counts := published.Root(root)
-		collector, err := o.newCollector(registry.New(root), o.dryRun, counts.Trace())
+		collector, err := o.newCollector(registry.New(root), o.dryRun, counts.Trace(), nil)
 		if err != nil {
 			return err
 		}
@@ -187,11 +187,11 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult) error {
 	return err
 }
 
-func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(prune.TraceEvent)) (*prune.Collector, error) {
+func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(prune.TraceEvent), onRole func(prune.Role)) (*prune.Collector, error) {
 	return prune.New(prune.Options{
 		Registry: reg, Log: o.logOf(reg.Root()), StaleAfter: o.times.StaleAfter, SweepInterval: o.times.SweepInterval,
 		InvalidAfter: time.Duration(o.invalidAfter), Protect: o.protected,
-		SharedRoot: prune.SharedRoot(o.sharedRoot.word), DryRun: dryRun, Trace: trace,
+		SharedRoot: prune.SharedRoot(o.sharedRoot.word), DryRun: dryRun, OnRole: onRole, Trace: trace,
 	})
 }
 

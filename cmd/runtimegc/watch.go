@@ -40,8 +40,10 @@ func newWatchCommand(opts *options) *cobra.Command {
 		Long: `watch logs every daemon that starts or exits and every directory that disappears,
 refreshes the sidecars of live daemons, and removes the directories of those that have
 been dead for --stale-after. It waits for a root that does not exist yet. A root can
-have only one watch: a second one prints who holds it, and exits. SIGINT and SIGTERM
-end a watch after it has finished what it is doing.
+have only one watch: a second one prints who holds it, and exits. On another host or in
+another pid namespace, such as a container, it follows the first: it logs and refreshes
+the daemons that live there, removes nothing, and takes over when the first has ended.
+SIGINT and SIGTERM end a watch after it has finished what it is doing.
 
 On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
 or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,
@@ -174,6 +176,7 @@ type rootWatch struct {
 	reg       *registry.Registry
 	watcher   *watcher.Watcher
 	collector *prune.Collector
+	start     sync.Once // see logStarted
 }
 
 func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
@@ -189,7 +192,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 	if err != nil {
 		return nil, err
 	}
-	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace()); err != nil {
+	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace(), w.logStarted); err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
@@ -198,21 +201,11 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 // run runs watcher and collector until ctx is done or the watcher fails.
 func (w *rootWatch) run(ctx context.Context) error {
 	began := time.Now()
-	started := w.log.Info()
-	if len(w.protected) > 0 {
-		started = started.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
+	if _, err := os.Stat(w.reg.Root()); err != nil || w.dryRun {
+		w.logStarted("") // root.found tells the role; a dry run has none
 	}
-	if w.invalidAfter > 0 {
-		started = started.Int64("invalid_after_ms", time.Duration(w.invalidAfter).Milliseconds())
-	}
-	shared, because := w.sharedRootOf(w.collector)
-	started.Str("event", "watch.started").Str("version", version()).
-		Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
-		Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
-		Bool("shared_root", shared).Str("shared_root_because", because).
-		Bool("dry_run", w.dryRun).Msg("watching")
-
 	err := w.collector.Run(ctx, w.watcher)
+	w.logStarted("") // if it has not got a role
 
 	// The collector's counts agree with the log. The registry may still have the dirs that
 	// were removed last.
@@ -225,6 +218,29 @@ func (w *rootWatch) run(ctx context.Context) error {
 		Int("refreshed", total.Refreshed).Int("failed", total.Failed).
 		Int64("uptime_ms", time.Since(began).Milliseconds()).Msg("stopped")
 	return err
+}
+
+// logStarted logs, once, that the watch has started, and its role in the root if that is
+// known by then.
+func (w *rootWatch) logStarted(role prune.Role) {
+	w.start.Do(func() {
+		line := w.log.Info()
+		if len(w.protected) > 0 {
+			line = line.Str("protect", daemondir.Printable(strings.Join(w.protected, " ")))
+		}
+		if role != "" {
+			line = line.Str("role", string(role))
+		}
+		if w.invalidAfter > 0 {
+			line = line.Int64("invalid_after_ms", time.Duration(w.invalidAfter).Milliseconds())
+		}
+		shared, because := w.sharedRootOf(w.collector)
+		line.Str("event", "watch.started").Str("version", version()).
+			Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
+			Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
+			Bool("shared_root", shared).Str("shared_root_because", because).
+			Bool("dry_run", w.dryRun).Msg("watching")
+	})
 }
 
 // oneProcessor limits a watch whose roots have been read to one processor, unless the

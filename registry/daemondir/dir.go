@@ -93,6 +93,9 @@ func (f *File) content(limit int64) ([]byte, Problem) {
 		// One more byte than the size, so that one read shows whether the file has grown.
 		buf := make([]byte, size+1)
 		n, err := f.readStart(buf)
+		if errors.Is(err, syscall.ESTALE) {
+			return nil, ProblemNoSidecar // on NFS, another host has removed it
+		}
 		if err != nil {
 			return nil, ProblemIO
 		}

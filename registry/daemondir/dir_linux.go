@@ -28,7 +28,7 @@ func Open(root, name string) (*Dir, error) {
 // openDirAt opens name in the directory in, as path.
 func openDirAt(in int, name, path string, flags int) (*Dir, error) {
 	fd, err := openat(in, name, flags|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err == unix.ENOTDIR || err == unix.ELOOP {
+	if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ESTALE { // see openError
 		err = unix.ENOENT
 	}
 	if err != nil {
@@ -145,6 +145,8 @@ func openError(err error) error {
 		return ErrBusy
 	case unix.ELOOP, unix.EISDIR, unix.ENXIO: // a symlink, a directory, a socket or a FIFO
 		return errNotRegular
+	case unix.ESTALE: // on NFS, another host has removed it
+		return unix.ENOENT
 	}
 	return err
 }

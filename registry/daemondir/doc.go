@@ -21,4 +21,5 @@
 //	protect.go     the mark that protects a dir from removal
 //	printable.go   escaping names for output
 //	identify_*.go  the identity of a file
+//	network_*.go   file systems that other machines change
 package daemondir

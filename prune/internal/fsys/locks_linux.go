@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -14,15 +15,54 @@ import (
 	"runtimegc/prune/internal/mounts"
 )
 
-// Holder describes the process that holds a flock on dir.
-func Holder(dir *os.File) string {
+// findHolder returns who holds a flock on f, as far as the table of locks tells. It reports
+// false if that has nobody, or somebody who has exited: the lock may be free by now, or its
+// holder is where the table does not reach.
+func findHolder(f *os.File) (*HeldError, bool) {
 	var st unix.Stat_t
-	if unix.Fstat(int(dir.Fd()), &st) == nil {
-		if locks, err := Locks(dir); err == nil && locks[st.Ino] != "" {
-			return "pid " + locks[st.Ino]
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &HeldError{}, true
+	}
+	locks, err := Locks(f)
+	if err != nil {
+		return &HeldError{}, true
+	}
+	ours, err := namespaceOf("self")
+	if err != nil {
+		return &HeldError{}, true // this /proc is not of our pid namespace, or of none above it
+	}
+	pid, found := locks[st.Ino]
+	if !found {
+		return &HeldError{Elsewhere: true}, false
+	}
+	theirs, err := namespaceOf(pid)
+	if err != nil {
+		return &HeldError{PID: pid}, !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH)
+	}
+	elsewhere := theirs.depth != ours.depth || theirs.link != "" && ours.link != "" && theirs.link != ours.link
+	return &HeldError{PID: pid, Elsewhere: elsewhere}, true
+}
+
+// A namespace identifies a pid namespace, as far as we may know.
+type namespace struct {
+	depth int    // how many pids a process there has, from the namespace of /proc downwards
+	link  string // empty: we may not read it
+}
+
+// namespaceOf returns the pid namespace of a process, a pid or "self".
+func namespaceOf(pid string) (ns namespace, err error) {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return ns, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if pids, ok := strings.CutPrefix(line, "NSpid:"); ok { // Linux 4.1
+			ns.depth = len(strings.Fields(pids))
 		}
 	}
-	return "a process that is not visible from here"
+	// Another user's is not to be read.
+	ns.link, _ = os.Readlink("/proc/" + pid + "/ns/pid")
+	return ns, nil
 }
 
 // Locks returns the pid that holds a flock(2), for each locked inode of dir's file system.
@@ -42,6 +82,10 @@ func Locks(dir *os.File) (map[uint64]string, error) {
 		return nil, fmt.Errorf("reading locks: %w", err)
 	}
 	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
+		return nil, errors.New("reading locks: /proc/locks is hidden by something else") // it would read as empty
+	}
 	locks := make(map[uint64]string)
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {

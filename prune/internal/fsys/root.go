@@ -7,7 +7,7 @@
 //	trail.go     the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
 //	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
-//	flock_*.go   taking a flock(2)           locks_*.go  the table of flocks
+//	flock_*.go   flocks, of the root too     locks_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one
 //	shared_*.go  whether other hosts may have the file system mounted
 package fsys
@@ -125,16 +125,26 @@ func (r *Root) IsFile(name, file string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// IsEmpty reports whether the directory name is empty.
-func (r *Root) IsEmpty(name string) (bool, error) {
+// Left reports what is left directly in the directory name: files that are only there because
+// they are open (see [ErrStillOpen]), and anything else.
+func (r *Root) Left(name string) (open, other bool, err error) {
 	dir, err := r.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer dir.Close()
-	_, err = dir.ReadDir(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
+	for !open || !other {
+		names, err := dir.Readdirnames(100)
+		for _, name := range names {
+			open = open || stillOpen(name)
+			other = other || !stillOpen(name)
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false, false, err
+		}
 	}
-	return false, err
+	return open, other, nil
 }

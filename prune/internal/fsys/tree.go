@@ -3,6 +3,8 @@ package fsys
 import (
 	"errors"
 	"io/fs"
+	"strings"
+	"syscall"
 
 	"runtimegc/registry/daemondir"
 )
@@ -92,6 +94,15 @@ func (t *Tree) Remove(name string, freed *Freed) error {
 	return err
 }
 
+// ErrStillOpen says that a file was removed, but is open in a process of this host: NFS and
+// FUSE keep it under another name until it is closed, and do not remove its directory.
+var ErrStillOpen = errors.New("a removed file in it is still open")
+
+// stillOpen reports whether name is one that they give to such a file.
+func stillOpen(name string) bool {
+	return strings.HasPrefix(name, ".nfs") || strings.HasPrefix(name, ".fuse_hidden")
+}
+
 var errNotEmpty = errors.New("somebody puts files there")
 
 // removeOrEnter removes name from the current directory, or enters it if it is a directory
@@ -111,6 +122,8 @@ func (t *Tree) removeOrEnter(name string, freed *Freed) (entered bool, err error
 		}
 	}
 	switch {
+	case stillOpen(name) && errors.Is(err, syscall.EBUSY):
+		return false, &fs.PathError{Op: "unlink", Path: name, Err: ErrStillOpen}
 	case err == nil:
 		freed.Files++
 		freed.Bytes += f.bytes
@@ -127,7 +140,7 @@ func (t *Tree) removeOrEnter(name string, freed *Freed) (entered bool, err error
 }
 
 func notIfGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if Gone(err) {
 		return nil
 	}
 	return err

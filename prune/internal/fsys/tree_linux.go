@@ -5,6 +5,7 @@ package fsys
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io/fs"
 	"math"
 	"strings"
@@ -15,9 +16,18 @@ import (
 )
 
 // Lock takes the flock(2) of d, the directory name of the root, until unlock or until d is
-// closed. The error is [ErrLocked] if somebody else holds one.
+// closed. The error is [ErrLocked] if somebody else holds one. Where there are no exclusive
+// locks on directories (EBADF, on NFS), it takes none, and asks the table of locks: others
+// can hold a shared one.
 func (r *Root) Lock(d *daemondir.Dir, _ string) (unlock func(), err error) {
-	return func() {}, Flock(d.Fd())
+	err = Flock(d.Fd())
+	if errors.Is(err, unix.EBADF) {
+		var locks map[uint64]string
+		if locks, err = r.Locks(); err == nil && locks[d.ID().Ino] != "" {
+			err = ErrLocked
+		}
+	}
+	return func() {}, err
 }
 
 // Remove removes the empty directory name from the root.

@@ -1,0 +1,34 @@
+package fsys
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+)
+
+// A HeldError says that another process holds a lock, and what is known of that process.
+type HeldError struct {
+	PID string // empty: it is not known
+
+	// Elsewhere says that it is on another host or in another pid namespace, so that it does
+	// not see our processes, or not as we do. It is false if that cannot be determined.
+	Elsewhere bool
+}
+
+func (e *HeldError) Error() string {
+	switch {
+	case e.PID != "" && e.Elsewhere:
+		return "pid " + e.PID + ", in another pid namespace"
+	case e.PID != "":
+		return "pid " + e.PID
+	case e.Elsewhere:
+		return "a process on another host or in another pid namespace"
+	}
+	return "a process that is not visible from here"
+}
+
+// Gone reports whether err says that a file or directory is no longer there: on NFS it is
+// ESTALE if another host has removed what was open or known here.
+func Gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)
+}

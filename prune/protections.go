@@ -111,6 +111,11 @@ func (m *remover) checkLock(a *attempt) finding {
 }
 
 func (m *remover) checkUsers(a *attempt) finding {
+	if m.usersOutdated() {
+		if err := m.findUsers(); err != nil {
+			return refusal(err)
+		}
+	}
 	if use, used := m.users.Of(a.e.Name); used {
 		return finding{kept: InUse, details: use.String()}
 	}

@@ -18,9 +18,12 @@ import (
 // A remover removes daemon dirs of one root during one pass. Make it with newRemover and
 // close it.
 type remover struct {
-	root  *fsys.Root
-	users proc.Users
+	root *fsys.Root
 	prober
+
+	users     proc.Users
+	usersAt   time.Time     // when they were looked for
+	usersTook time.Duration // how long that took
 
 	staleAfter   time.Duration
 	invalidAfter time.Duration
@@ -52,7 +55,7 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 		v, _ := c.judge(e, l, m.now(), staleAfter)
 		return v
 	}
-	if m.users, err = proc.FindUsers(root.RealPath()); err != nil {
+	if err = m.findUsers(); err != nil {
 		root.Close()
 		return nil, err
 	}
@@ -63,6 +66,20 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 }
 
 func (m *remover) close() { m.root.Close() }
+
+func (m *remover) findUsers() (err error) {
+	began := time.Now()
+	m.users, err = proc.FindUsers(m.root.RealPath())
+	m.usersAt = time.Now()
+	m.usersTook = m.usersAt.Sub(began)
+	return err
+}
+
+// usersOutdated reports whether to look for users once more: a pass that removes thousands
+// of dirs takes its time, and processes come. It takes a tenth of that time at most.
+func (m *remover) usersOutdated() bool {
+	return time.Since(m.usersAt) > max(time.Second, 10*m.usersTook)
+}
 
 // A removal is what became of one attempt.
 type removal struct {

@@ -208,6 +208,31 @@ func TestKeepDirInUse(t *testing.T) {
 	}
 }
 
+// Who comes to a dir while a pass removes others is seen, too, if that takes long.
+func TestKeepDirInUseSinceThePassBegan(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	cmd := exec.Command("sleep", "1000")
+	cmd.Dir = d.Path()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	m.usersAt = m.usersAt.Add(-time.Hour)
+	if r := m.remove(entryOf(t, d)); r.kept != InUse || !d.Exists() {
+		t.Errorf("kept because %q (%v)", r.kept, r.err)
+	}
+	// Not for each dir: reading the process table takes longer than a removal.
+	if m.usersOutdated() {
+		t.Error("the process table is read again for the next dir")
+	}
+	m.usersAt, m.usersTook = time.Now().Add(-2*time.Second), time.Second
+	if m.usersOutdated() {
+		t.Error("reading the process table takes half of the time")
+	}
+}
+
 // Somebody has the sidecar open right now.
 func TestKeepWhileSidecarIsOpen(t *testing.T) {
 	b := newBench(t, Options{})
@@ -294,7 +319,7 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newTestRemover(t, root, false)
-	m.users = proc.Users{} // and the process table was read before
+	m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour) // and the process table was read before
 	if r := m.remove(entryOf(t, d)); r.kept != Respawned {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}

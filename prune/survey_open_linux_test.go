@@ -118,7 +118,7 @@ func TestKeepWhatIsOpenElsewhere(t *testing.T) {
 			before := state(t, root)
 			for _, dryRun := range []bool{true, false} {
 				m := newTestRemover(t, root, dryRun)
-				m.users = proc.Users{} // who sees it is the survey
+				m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour) // who sees it is the survey
 				a := &attempt{e: entryOf(t, d)}
 				_ = m.checkShape(a)
 				if f := m.checkContents(a); f.kept != InUse || !strings.Contains(f.details, `sub/log\n`) {

@@ -167,6 +167,7 @@ func TestRemovedFileIsStillOpen(t *testing.T) {
 	const open = ".nfs000000000001"
 	s.dead("due", stale)
 	daemondirtest.WriteFile(t, filepath.Join(s.dir("due"), open), "")
+	daemondirtest.MakeOld(t, s.dir("due"), stale)
 	// Of this one nothing else is left, not even the sidecar.
 	bare := filepath.Join(root, daemondir.QuarantinePrefix+"bare")
 	noError(t, os.Mkdir(bare, 0o755))
@@ -291,7 +292,8 @@ func TestFUSERoot(t *testing.T) {
 
 	s := newSpawner(t, root)
 	pid := strconv.Itoa(bystander(t, "/"))
-	s.leave("due", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
+	seen := daemondirtest.Sidecar(ago(stale+time.Hour), ago(stale)) // else nobody knows that it was not alive elsewhere
+	s.leave("due", seen, noProcess)
 	run(t, "list", "--root", root).must(t)
 	run(t, "prune", "--dry-run", "--root", root).must(t)
 	if _, err := os.Lstat(filepath.Join(from, lockFile)); err == nil {
@@ -307,7 +309,7 @@ func TestFUSERoot(t *testing.T) {
 	w.next("sidecar.refreshed", "live")
 	noError(t, os.Mkdir(s.dir("used"), 0o755))
 	bystander(t, s.dir("used"))
-	s.leave("used", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
+	s.leave("used", seen, noProcess)
 	if e := w.next("daemon.kept", "used"); e.reason != "in_use" {
 		t.Errorf("want reason in_use: %s", e.line)
 	}

@@ -30,8 +30,8 @@ func (m *remover) finish(hidden string) removal {
 	if r.kept == "" || r.kept == Gone || refused || r.hidden != "" || m.dryRun {
 		return r
 	}
-	if r.kept == InUse {
-		// By whoever has a file open that we have removed already?
+	if r.kept == InUse || r.kept == RecentlyWritten {
+		// Is that a file which we have removed already, and somebody has open?
 		if open, _, err := m.root.Left(hidden); open || err != nil {
 			r.hidden = hidden
 			return r

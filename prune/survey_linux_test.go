@@ -383,6 +383,24 @@ func TestLeftoversAreSurveyed(t *testing.T) {
 	}
 }
 
+// What NFS keeps of a file that we have removed, and somebody still writes, does not bring
+// the leftover back.
+func TestLeftoverWithAnOpenRemovedFile(t *testing.T) {
+	b := newBench(t, Options{})
+	hidden := daemondirtest.MakeDead(t, b.root, daemondir.QuarantinePrefix+"a", 2*time.Hour)
+	mustDo(t, os.Rename(hidden.Sidecar(), filepath.Join(hidden.Path(), "a.daemon.json")))
+	daemondirtest.WriteFile(t, filepath.Join(hidden.Path(), ".nfs0001"), "text")
+	for range 2 {
+		if b.sweep(); !hidden.Exists() {
+			t.Fatal("it was given its name back")
+		}
+	}
+	daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
+	if b.sweep(); hidden.Exists() {
+		t.Error("it is still there")
+	}
+}
+
 // Of a dir that is not due nothing is opened.
 func TestNoSurveyOfWhatIsNotDue(t *testing.T) {
 	b := newBench(t, Options{})

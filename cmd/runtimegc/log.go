@@ -61,6 +61,9 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 	for _, key := range consoleOmits[fields["event"]] {
 		delete(fields, key)
 	}
+	if fields["shared_root"] == false {
+		delete(fields, "shared_root_because")
+	}
 	if reason := fields["reason"]; fields["event"] == "daemon.exited" && (reason == "exited" || reason == "zombie") {
 		delete(fields, "reason")
 	}

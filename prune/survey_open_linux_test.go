@@ -39,6 +39,23 @@ func TestMapHelper(t *testing.T) {
 	time.Sleep(time.Hour)
 }
 
+// Who has a file open for a moment only, as another survey has, is no user.
+func TestOpenForAMoment(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	needLeases(t, d)
+	f, err := os.Open(d.PIDFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newTestRemover(t, root, false)
+	m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour)
+	time.AfterFunc(2*time.Millisecond, func() { f.Close() })
+	if r := m.remove(entryOf(t, d)); r.kept != "" {
+		t.Errorf("kept because %q: %v", r.kept, r.err)
+	}
+}
+
 // A trampoline is a link to a program that all daemons share: that it runs says nothing.
 func TestProgramRunsByAnotherLink(t *testing.T) {
 	root := t.TempDir()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -97,7 +98,28 @@ func (d *dir) hasLeases() bool {
 // between, an open(2) of it waits, or fails with EAGAIN if it is non-blocking. It is not for
 // files with several links, such as a trampoline: they may be open by another link. Where it
 // cannot be determined, such as for another user's file, it returns false.
-func (d *dir) openElsewhere(name string) (bool, error) {
+//
+// Who has the file open may be another survey (of a list beside a watch), or who reads the
+// pid file: they are done within a moment, so it looks again.
+func (d *dir) openElsewhere(name string) (open bool, err error) {
+	for wait := time.Millisecond; ; wait *= 4 {
+		if open, err = d.openNow(name); !open || err != nil || wait > maxProbeWait {
+			return open, err
+		}
+		time.Sleep(wait)
+	}
+}
+
+// maxProbeWait is the longest time to wait before a file that is open elsewhere is looked at
+// again: the waits are 1, 4 and 16 ms.
+const maxProbeWait = 16 * time.Millisecond
+
+// probing keeps two surveys of this process from taking each other for a user.
+var probing sync.Mutex
+
+func (d *dir) openNow(name string) (bool, error) {
+	probing.Lock()
+	defer probing.Unlock()
 	fd, err := daemondir.IgnoringEINTR(func() (int, error) {
 		return unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})

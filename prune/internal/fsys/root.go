@@ -37,6 +37,8 @@ type Root struct {
 	real   string // path without symlinks
 	mounts *mountsBelow
 	buf    []byte // for reading directories
+
+	readOnly, leases bool // see mountFlags
 }
 
 // OpenRoot opens the root at path, and follows a symlink.
@@ -71,6 +73,7 @@ func (r *Root) open() (err error) {
 		return fmt.Errorf("root %q was replaced while it was opened", daemondir.Printable(r.path))
 	}
 	r.id = daemondir.Identify(a)
+	r.readOnly, r.leases = mountFlags(r.dir)
 	if r.real, err = filepath.EvalSymlinks(r.path); err != nil {
 		return err
 	}

@@ -74,13 +74,15 @@ func (r *Root) Survey(d *daemondir.Dir, name string, opts SurveyOptions) (Findin
 		return Finding{}, err
 	}
 	defer t.close()
-	s := &survey{trail: t, SurveyOptions: opts, noLeases: !t.top.hasLeases()}
+	s := &survey{trail: t, SurveyOptions: opts, noLeases: !r.leases}
 	f, err := t.top.facts("")
 	switch {
 	case err != nil:
 		return Finding{}, err
 	case f.fixed:
 		return s.obstacle("", errImmutable), nil
+	case r.readOnly:
+		return s.obstacle("", errReadOnly), nil
 	case s.EveryTime && f.written.After(s.WrittenAfter):
 		return Finding{Written: ".", At: f.written}, nil
 	}

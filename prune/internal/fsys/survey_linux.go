@@ -55,11 +55,10 @@ func typeOf(mode uint16) fs.FileMode {
 // writable returns an error if the content of d may not be removed. A directory of our own
 // can be made writable.
 func (d *dir) writable() error {
-	err := unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS)
-	switch {
-	case err == unix.EROFS:
-		return errReadOnly
-	case err != nil && d.uid != uint32(os.Geteuid()):
+	if d.uid == uint32(os.Geteuid()) {
+		return nil
+	}
+	if unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) != nil {
 		return errUnwritable
 	}
 	return nil
@@ -77,19 +76,20 @@ func hasCapability(capability uint) bool {
 	return unix.Capget(&header, &data[0]) == nil && data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
-// hasLeases reports whether a lease says, on the file system of d, that a file is open
-// elsewhere. On a network file system the server decides, and EAGAIN may only mean that it
-// granted no delegation.
-func (d *dir) hasLeases() bool {
+// mountFlags reports whether nothing can be changed by way of the mount that dir is on, and
+// whether a lease says there that a file is open elsewhere. On a network file system the
+// server decides, and EAGAIN may only mean that it granted no delegation.
+func mountFlags(dir *os.File) (readOnly, leases bool) {
 	var st unix.Statfs_t
-	if unix.Fstatfs(d.fd, &st) != nil {
-		return false
+	if unix.Fstatfs(int(dir.Fd()), &st) != nil {
+		return false, false
 	}
 	switch uint32(st.Type) {
 	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
-		return false
+	default:
+		leases = true
 	}
-	return true
+	return st.Flags&unix.ST_RDONLY != 0, leases
 }
 
 // openElsewhere reports whether a process has the regular file name open, or mapped into

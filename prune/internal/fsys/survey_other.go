@@ -5,6 +5,7 @@ package fsys
 import (
 	"errors"
 	"io/fs"
+	"os"
 
 	"runtimegc/registry/daemondir"
 )
@@ -51,8 +52,8 @@ func (d *dir) keepsForeign() bool {
 	return err == nil && info.Mode()&fs.ModeSticky != 0 && foreign(info)
 }
 
-// hasLeases returns false.
-func (d *dir) hasLeases() bool { return false }
+// mountFlags knows of no read-only mounts and no leases.
+func mountFlags(*os.File) (readOnly, leases bool) { return false, false }
 
 // openElsewhere returns errNoLeases.
 func (d *dir) openElsewhere(string) (bool, error) { return false, errNoLeases }

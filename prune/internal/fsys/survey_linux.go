@@ -17,6 +17,9 @@ import (
 // errNoLeases says that the file system has no leases.
 var errNoLeases = errors.New("no leases on this file system")
 
+// euid is who we are. Asking takes a system call.
+var euid = uint32(os.Geteuid())
+
 // facts describes name in d; an empty name is d.
 func (d *dir) facts(name string) (facts, error) {
 	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
@@ -31,7 +34,7 @@ func (d *dir) facts(name string) (facts, error) {
 	return facts{
 		mode:    typeOf(st.Mode),
 		links:   uint64(st.Nlink),
-		foreign: st.Uid != uint32(os.Geteuid()),
+		foreign: st.Uid != euid,
 		fixed:   st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0,
 		mounted: name != "" && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
 		ino:     st.Ino,
@@ -55,7 +58,7 @@ func typeOf(mode uint16) fs.FileMode {
 // writable returns an error if the content of d may not be removed. A directory of our own
 // can be made writable.
 func (d *dir) writable() error {
-	if d.uid == uint32(os.Geteuid()) {
+	if d.uid == euid {
 		return nil
 	}
 	if unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) != nil {
@@ -67,7 +70,7 @@ func (d *dir) writable() error {
 // keepsForeign reports whether d is sticky and another user's, so that only our own files can
 // be removed from it (unlink(2), EPERM).
 func (d *dir) keepsForeign() bool {
-	return d.mode&unix.S_ISVTX != 0 && d.uid != uint32(os.Geteuid()) && !hasCapability(unix.CAP_FOWNER)
+	return d.mode&unix.S_ISVTX != 0 && d.uid != euid && !hasCapability(unix.CAP_FOWNER)
 }
 
 func hasCapability(capability uint) bool {

@@ -287,7 +287,8 @@ func TestFUSERoot(t *testing.T) {
 			t.Skipf("bindfs: %v", err)
 		default:
 		}
-		return daemondir.NetworkType(root) == "fuse"
+		kind, _ := daemondir.NetworkType(root)
+		return kind == "fuse"
 	})
 
 	s := newSpawner(t, root)

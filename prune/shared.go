@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"runtimegc/prune/internal/fsys"
 	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
@@ -36,7 +35,7 @@ func (s SharedRoot) decide(root string) (shared bool, because string) {
 	if s != SharedAuto {
 		return s == SharedYes, "as configured"
 	}
-	switch kind, err := fsys.Shared(root); {
+	switch kind, err := daemondir.NetworkType(root); {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, "it does not exist yet"
 	case err != nil:

@@ -73,7 +73,7 @@ type Watcher struct {
 	root string           // absolute and clean; each session resolves the symlinks in it
 	reg  *registry.Writer // while it runs
 
-	eventless func(path string) string // daemondir.NetworkType, except in tests
+	eventless func(path string) string // networkType, except in tests
 	onSession func(*session)           // if not nil, called at the start of each session: for tests
 
 	ran   atomic.Bool
@@ -104,7 +104,7 @@ func New(opts Options) (*Watcher, error) {
 	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
 	ready := make(chan struct{})
 	return &Watcher{
-		opts: opts, root: opts.Registry.Root(), eventless: daemondir.NetworkType, pings: make(chan struct{}),
+		opts: opts, root: opts.Registry.Root(), eventless: networkType, pings: make(chan struct{}),
 		ready: ready, setReady: sync.OnceFunc(func() { close(ready) }),
 	}, nil
 }

@@ -273,3 +273,10 @@ func (w *watches) limit() string {
 	}
 	return "error"
 }
+
+// networkType is daemondir.NetworkType; where that cannot tell, changes are expected to be
+// reported.
+func networkType(path string) string {
+	name, _ := daemondir.NetworkType(path)
+	return name
+}

@@ -2,29 +2,45 @@
 
 package daemondir
 
-import "syscall"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // networkTypes are the file systems that other machines may change, or whose changes another
-// program makes, by their magic numbers in statfs(2) and linux/magic.h. Changes that are not
-// made by this kernel raise no event (inotify(7), "Limitations"), and locks on a directory
-// may be unknown to the others.
+// program makes, by their magic numbers in statfs(2), linux/magic.h and coreutils' stat.c.
+// virtiofs has the number of FUSE. Changes that are not made by this kernel raise no event
+// (inotify(7), "Limitations"), and locks on a directory may be unknown to the others.
 var networkTypes = map[uint32]string{
-	0x00006969: "nfs",
-	0x0000517b: "smb",
-	0xff534d42: "cifs",
-	0xfe534d42: "smb2",
-	0x65735546: "fuse",
-	0x01021997: "9p",
-	0x00c36400: "ceph",
-	0x5346414f: "afs",
+	unix.NFS_SUPER_MAGIC:   "nfs",
+	unix.SMB_SUPER_MAGIC:   "smb",
+	unix.CIFS_SUPER_MAGIC:  "cifs",
+	unix.SMB2_SUPER_MAGIC:  "smb2",
+	unix.CEPH_SUPER_MAGIC:  "ceph",
+	unix.AFS_SUPER_MAGIC:   "afs",
+	unix.AFS_FS_MAGIC:      "afs",
+	unix.CODA_SUPER_MAGIC:  "coda",
+	unix.OCFS2_SUPER_MAGIC: "ocfs2",
+	unix.V9FS_MAGIC:        "9p",
+	unix.FUSE_SUPER_MAGIC:  "fuse",
+	0x01161970:             "gfs2",
+	0x0bd00bd0:             "lustre",
+	0x19830326:             "beegfs",
+	0x20030528:             "orangefs",
+	0x47504653:             "gpfs",
+	0x786f4256:             "vboxsf",
+	0xbacbacbc:             "vmhgfs",
 }
 
 // NetworkType returns the name of path's file-system type if this kernel is not the only one
-// that changes what is there, or "".
-func NetworkType(path string) string {
-	var st syscall.Statfs_t
-	if syscall.Statfs(path, &st) != nil {
-		return ""
+// that changes what is there, or "". The error is fs.ErrNotExist if there is no such path, or
+// says why it cannot be determined.
+func NetworkType(path string) (string, error) {
+	var st unix.Statfs_t
+	_, err := IgnoringEINTR(func() (int, error) { return 0, unix.Statfs(path, &st) })
+	if err != nil {
+		return "", fmt.Errorf("determining the file system of %q: %w", Printable(path), err)
 	}
-	return networkTypes[uint32(st.Type)]
+	return networkTypes[uint32(st.Type)], nil
 }

@@ -60,7 +60,8 @@ func OpenLock(root string) (*RootLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RootLock{dir: dir, network: daemondir.NetworkType(root) != ""}, nil
+	network, err := daemondir.NetworkType(root)
+	return &RootLock{dir: dir, network: network != "" || err != nil}, nil
 }
 
 // Close releases the lock.

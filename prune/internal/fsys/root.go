@@ -9,7 +9,6 @@
 //	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   flocks, of the root too     locks_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one
-//	shared_*.go  whether other hosts may have the file system mounted
 package fsys
 
 import (

@@ -1,6 +1,6 @@
 //go:build !portable
 
-package fsys
+package daemondir
 
 import (
 	"errors"
@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestShared(t *testing.T) {
+func TestNetworkType(t *testing.T) {
 	dir := t.TempDir()
-	if kind, err := Shared("/proc"); kind != "" || err != nil {
+	if kind, err := NetworkType("/proc"); kind != "" || err != nil {
 		t.Errorf("/proc is %q, %v", kind, err)
 	}
-	if _, err := Shared(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := NetworkType(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
-	if kind, err := Shared(filepath.Join(dir, strings.Repeat("x", 300))); err == nil || errors.Is(err, fs.ErrNotExist) {
+	if kind, err := NetworkType(filepath.Join(dir, strings.Repeat("x", 300))); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a name that cannot be asked for: %q, %v", kind, err)
 	}
 }
 
 // FUSE says what it is without its server to whoever may not use the mount.
-func TestSharedFUSE(t *testing.T) {
+func TestNetworkTypeOfFUSE(t *testing.T) {
 	dir := t.TempDir()
 	type answer struct {
 		kind string
@@ -54,7 +54,7 @@ func TestSharedFUSE(t *testing.T) {
 			if err := unix.Mount("test", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=54321,group_id=54321", fd)); err != nil {
 				return err
 			}
-			a.kind, a.err = Shared(dir)
+			a.kind, a.err = NetworkType(dir)
 			return unix.Unmount(dir, unix.MNT_DETACH)
 		}()
 		answers <- a

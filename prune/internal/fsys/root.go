@@ -7,7 +7,7 @@
 //	trail.go     the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
 //	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
-//	flock_*.go   flocks, of the root too     locks_*.go  the table of flocks
+//	flock_*.go   flocks, of the root too     locks_*.go, holder_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one
 package fsys
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -84,6 +85,9 @@ func cause(err error) string {
 	var path *os.PathError
 	var link *os.LinkError
 	switch {
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.EEXIST):
+		// A directory of the file's name: os.Rename looks first, and the system call looks again.
+		return "a directory has its name"
 	case errors.As(err, &path):
 		return path.Op + ": " + path.Err.Error()
 	case errors.As(err, &link):

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"runtimegc/registry/daemondir/daemondirtest"
@@ -60,6 +61,15 @@ func TestTextfileTrouble(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// A directory in the file's place is one trouble, whether os.Rename finds it or rename(2).
+func TestCauseOfADirectory(t *testing.T) {
+	found := cause(&os.LinkError{Op: "rename", Err: syscall.EEXIST})
+	refused := cause(&os.LinkError{Op: "rename", Err: syscall.EISDIR})
+	if found != refused || found == cause(&os.LinkError{Op: "rename", Err: syscall.EACCES}) {
+		t.Errorf("%q, %q", found, refused)
 	}
 }
 

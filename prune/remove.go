@@ -185,14 +185,13 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	if reason := m.recheckRenamed(a, hidden); reason != "" {
 		return m.restore(hidden, reason)
 	}
-	// The lease has done its work: whoever comes to the sidecar from here on comes too late,
-	// whether he must wait or not. And it must not be open when it is removed: on FUSE and
-	// NFS it would only be hidden, and its directory not be empty.
-	a.closeSidecar()
 	m.step("looked")
 
 	// 5. Nobody can find it any more.
 	r := m.removeTree(a, hidden)
+	if r.kept == Respawned {
+		return m.restore(hidden, Respawned) // then the lease ends
+	}
 	if r.kept != "" {
 		r.hidden = hidden
 	}
@@ -264,6 +263,9 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 		}
 	}
 	switch {
+	case err == errRespawned:
+		done.kept = Respawned
+		return done
 	case errors.Is(err, fsys.ErrStillOpen):
 		done.kept = InUse
 		return done
@@ -276,7 +278,12 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 	return done
 }
 
-// empty removes all that is in the quarantined dir hidden, which is that of a.
+// errRespawned says that a spawner has come to the sidecar.
+var errRespawned = errors.New("a spawner has come to the sidecar")
+
+// empty removes all that is in the quarantined dir hidden, which is that of a. A spawner that
+// found the sidecar before the dir was renamed may come to the lease only now, if it was not
+// given a processor in between: it gets its dir back, without what the last daemon left there.
 func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
 	t, err := m.root.OpenTree(a.d, hidden)
 	if err != nil {
@@ -293,6 +300,12 @@ func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
 	if sidecar == "" {
 		return nil
 	}
+	if a.leased && !fsys.LeaseHeld(a.sidecar) || daemondir.SidecarStamp(m.root.Path("."), hidden) != a.e.Sidecar {
+		return errRespawned
+	}
+	// It must not be open when it is removed: on FUSE and NFS it would only be hidden, and its
+	// directory not be empty.
+	a.closeSidecar()
 	err = t.Remove(sidecar, freed)
 	m.step("removed sidecar")
 	return err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -325,6 +326,39 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 	}
 	if !d.Exists() || cmd.ProcessState != nil {
 		t.Error("harm was done")
+	}
+}
+
+// A spawner that found the sidecar before the dir was renamed, but comes to the lease while
+// the dir is emptied, finds its dir again as well.
+func TestPutBackForASpawnerWhoIsLate(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	needLeases(t, d)
+	m := newTestRemover(t, root, false)
+	written := make(chan error, 1)
+	m.reached = func(step string) {
+		if step != "looked" {
+			return
+		}
+		f, err := os.OpenFile(filepath.Join(root, ".pruned-a", "a.daemon.json"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if !errors.Is(err, syscall.EWOULDBLOCK) { // but it makes the lease end
+			f.Close()
+			t.Errorf("there is no lease: %v", err)
+		}
+		go func() {
+			written <- os.WriteFile(filepath.Join(root, ".pruned-a", "a.daemon.json"), []byte("new"), 0o644)
+		}()
+		time.Sleep(20 * time.Millisecond)
+	}
+	if r := m.remove(entryOf(t, d)); r.kept != Respawned || r.err != nil || r.hidden != "" {
+		t.Errorf("%+v", r)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(d.Sidecar()); err != nil || string(text) != "new" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 

@@ -67,12 +67,16 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 
 func (m *remover) close() { m.root.Close() }
 
-func (m *remover) findUsers() (err error) {
+// findUsers looks for users. After an error nothing is known, so the next dir must try again.
+func (m *remover) findUsers() error {
 	began := time.Now()
-	m.users, err = proc.FindUsers(m.root.RealPath())
-	m.usersAt = time.Now()
+	users, err := proc.FindUsers(m.root.RealPath())
+	if err != nil {
+		return errors.New(err.Error()) // without its cause: a missing /proc is no missing dir
+	}
+	m.users, m.usersAt = users, time.Now()
 	m.usersTook = m.usersAt.Sub(began)
-	return err
+	return nil
 }
 
 // usersOutdated reports whether to look for users once more: a pass that removes thousands
@@ -300,7 +304,11 @@ func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
 	if sidecar == "" {
 		return nil
 	}
-	if a.leased && !fsys.LeaseHeld(a.sidecar) || daemondir.SidecarStamp(m.root.Path("."), hidden) != a.e.Sidecar {
+	if a.leased && !fsys.LeaseHeld(a.sidecar) {
+		return errRespawned
+	}
+	// Without leases, or by a collector without them; one that is gone was not written.
+	if now := daemondir.SidecarStamp(m.root.Path("."), hidden); now != (daemondir.Stamp{}) && now != a.e.Sidecar {
 		return errRespawned
 	}
 	// It must not be open when it is removed: on FUSE and NFS it would only be hidden, and its

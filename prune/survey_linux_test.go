@@ -1,7 +1,6 @@
 package prune
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -340,127 +339,6 @@ func TestKeepWhatWasWrittenRecently(t *testing.T) {
 			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
 			b.wantRemoved(d)
 		})
-	}
-}
-
-// A leftover that may not be removed now gets its name back, whatever is left of it, and
-// is removed when it may be.
-func TestLeftoversAreSurveyed(t *testing.T) {
-	for reason, change := range map[Reason]func(t *testing.T, d daemondirtest.Dir, hidden string) (undo func()){
-		RecentlyWritten: func(t *testing.T, d daemondirtest.Dir, hidden string) func() {
-			daemondirtest.WriteFile(t, filepath.Join(hidden, "log"), "text")
-			return func() { daemondirtest.MakeOld(t, d.Path(), 2*time.Hour) }
-		},
-		Permission: func(t *testing.T, d daemondirtest.Dir, hidden string) func() {
-			shut := filepath.Join(hidden, "shut")
-			if err := errors.Join(os.Mkdir(shut, 0o755), os.Chmod(shut, 0)); err != nil {
-				t.Fatal(err)
-			}
-			undo := func() { _ = os.Chmod(filepath.Join(d.Path(), "shut"), 0o755) }
-			t.Cleanup(undo)
-			return undo
-		},
-	} {
-		t.Run(string(reason), func(t *testing.T) {
-			if reason == Permission && os.Geteuid() == 0 {
-				t.Skip("nothing is forbidden to root")
-			}
-			b := newBench(t, Options{})
-			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-			hidden := filepath.Join(b.root, daemondir.QuarantinePrefix+"a")
-			if err := os.Rename(d.Path(), hidden); err != nil {
-				t.Fatal(err)
-			}
-			_ = os.Remove(filepath.Join(hidden, "daemon.pid")) // so far it had come
-			undo := change(t, d, hidden)
-			if b.sweep(); !d.Exists() {
-				t.Error("it was not given its name back")
-			}
-			b.wantKept(d, reason)
-			undo()
-			b.wantRemoved(d)
-		})
-	}
-}
-
-// What NFS keeps of a file that we have removed, and somebody still writes, does not bring
-// the leftover back.
-func TestLeftoverWithAnOpenRemovedFile(t *testing.T) {
-	b := newBench(t, Options{})
-	hidden := daemondirtest.MakeDead(t, b.root, daemondir.QuarantinePrefix+"a", 2*time.Hour)
-	mustDo(t, os.Rename(hidden.Sidecar(), filepath.Join(hidden.Path(), "a.daemon.json")))
-	daemondirtest.WriteFile(t, filepath.Join(hidden.Path(), ".nfs0001"), "text")
-	for range 2 {
-		if b.sweep(); !hidden.Exists() {
-			t.Fatal("it was given its name back")
-		}
-	}
-	daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
-	if b.sweep(); hidden.Exists() {
-		t.Error("it is still there")
-	}
-}
-
-// Of a dir that is not due nothing is opened.
-func TestNoSurveyOfWhatIsNotDue(t *testing.T) {
-	b := newBench(t, Options{})
-	daemondirtest.MakeDead(t, b.root, "a", time.Minute)
-	b.sweep()
-	x, _ := b.Explain("a")
-	if got := answers(x); got[CheckContents] != "skipped" {
-		t.Errorf("explained as %v", got)
-	}
-}
-
-// While a file's modification time keeps a dir, sweeps do not survey it again: it may be a
-// large tree. They do when the time has passed, or the dir has changed.
-func TestNoSurveyBeforeItCanEndOtherwise(t *testing.T) {
-	for rule, change := range map[string]func(b *bench, d daemondirtest.Dir) (removed bool){
-		"nothing changes": func(*bench, daemondirtest.Dir) bool { return false },
-		"the time passes": func(b *bench, _ daemondirtest.Dir) bool {
-			b.now = func() time.Time { return time.Now().Add(51 * time.Minute) }
-			return true
-		},
-		"the sidecar is written": func(b *bench, d daemondirtest.Dir) bool {
-			ms := time.Now().Add(-3 * time.Hour).UnixMilli()
-			daemondirtest.WriteFile(b.t, d.Sidecar(), sidecarText(ms, ms))
-			b.scan()
-			return true
-		},
-		"the times are set": func(b *bench, d daemondirtest.Dir) bool {
-			b.daemons["a"].judgeAgainAt = 0 // as SetTimes does
-			return true
-		},
-	} {
-		t.Run(rule, func(t *testing.T) {
-			b := newBench(t, Options{})
-			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-			log := filepath.Join(d.Path(), "log")
-			daemondirtest.WriteFile(t, log, "text")
-			daemondirtest.MakeOld(t, log, 10*time.Minute)
-			b.wantKept(d, RecentlyWritten)
-			daemondirtest.MakeOld(t, log, 2*time.Hour) // only a survey would see that
-			want := change(b, d)
-			if b.pass(t.Context(), nil); d.Exists() == want {
-				t.Errorf("there: %v", d.Exists())
-			}
-		})
-	}
-}
-
-// A daemon that was respawned during the survey is refreshed by the next sweep all the same.
-func TestLiveDaemonIsNotPostponed(t *testing.T) {
-	b := newBench(t, Options{})
-	d, _ := daemondirtest.MakeLive(t, b.root, "a")
-	b.scan()
-	b.pass(t.Context(), nil)
-	ms := time.Now().Add(-time.Minute).UnixMilli()
-	daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(int64(entryOf(t, d).SpawnedAt.MS), ms))
-	b.scan()
-	b.observeChanges()
-	b.postpone("a", time.Now().Add(time.Hour))
-	if stats := b.pass(t.Context(), nil); stats.Refreshed != 1 {
-		t.Errorf("%+v", stats)
 	}
 }
 

@@ -1,11 +1,5 @@
 package fsys
 
-import (
-	"errors"
-	"io/fs"
-	"syscall"
-)
-
 // A HeldError says that another process holds a lock, and what is known of that process.
 type HeldError struct {
 	PID string // empty: it is not known
@@ -25,10 +19,4 @@ func (e *HeldError) Error() string {
 		return "a process on another host or in another pid namespace"
 	}
 	return "a process that is not visible from here"
-}
-
-// Gone reports whether err says that a file or directory is no longer there: on NFS it is
-// ESTALE if another host has removed what was open or known here.
-func Gone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)
 }

@@ -15,8 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"runtimegc/registry/daemondir"
 )
@@ -24,6 +26,12 @@ import (
 // ErrLowerLayer says that a directory belongs to a lower layer of overlayfs, such as a
 // container's image. It can be emptied, but not renamed.
 var ErrLowerLayer = errors.New("it belongs to a lower layer of overlayfs and cannot be renamed")
+
+// Gone reports whether err says that a file or directory is no longer there: on NFS it is
+// ESTALE if another host has removed what was open or known here.
+func Gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)
+}
 
 // A Root is an open runtime root. All names are resolved in the directory that was opened,
 // even if its path leads to another one by now.

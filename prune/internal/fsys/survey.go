@@ -124,7 +124,7 @@ type survey struct {
 func (s *survey) look(d *dir, name string) (Finding, error) {
 	f, err := d.facts(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case Gone(err):
 		return Finding{}, nil
 	case errors.Is(err, fs.ErrPermission):
 		return s.obstacle("", errUnreadable), nil
@@ -170,7 +170,7 @@ func (s *survey) look(d *dir, name string) (Finding, error) {
 func (s *survey) descend(name string) (Finding, error) {
 	err := s.enter(name)
 	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case err == nil, Gone(err):
 		return Finding{}, nil
 	case errors.Is(err, fs.ErrPermission):
 		return s.obstacle(name, errUnreadable), nil

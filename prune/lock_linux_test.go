@@ -1,0 +1,58 @@
+package prune
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// The lock is held by one collector, whoever asks; a sweep and a run take it themselves.
+func TestLockIsExclusive(t *testing.T) {
+	root := t.TempDir()
+	release, err := testCollector(t, root).Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testCollector(t, root)
+	_, err = other.Lock()
+	holder := "pid " + strconv.Itoa(os.Getpid())
+	if portable {
+		holder = "a process that is not visible from here"
+	}
+	if err == nil || !strings.Contains(err.Error(), holder) {
+		t.Errorf("the second lock: %v; want to be told who holds it", err)
+	}
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	w, _ := other.reg.Write()
+	w.Put(entryOf(t, d), time.Time{})
+	if _, err := other.Sweep(t.Context(), nil); err == nil || !d.Exists() {
+		t.Errorf("a sweep beside another collector: %v; the dir is there: %v", err, d.Exists())
+	}
+	if err := other.Run(t.Context(), watcherByHand{other.reg}); err == nil {
+		t.Error("it runs beside another collector")
+	}
+	release()
+	release() // once more is nothing
+	result, err := other.Sweep(t.Context(), nil)
+	if err != nil || result.Removed != 1 || d.Exists() {
+		t.Errorf("%+v, %v", result, err)
+	}
+	again, err := testCollector(t, root).Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if _, err := testCollector(t, filepath.Join(root, "no")).Lock(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a root that is not there: %v", err)
+	}
+	if left, _ := os.ReadDir(root); len(left) > 0 {
+		t.Errorf("a lock leaves %v behind", left)
+	}
+}

@@ -174,6 +174,7 @@ func TestRightToTheRootIsTakenAndGiven(t *testing.T) {
 			for range 2 {
 				w.next("root.found", "")
 				w.next("daemon.live", "live")
+				w.next("daemon.added", "dead")
 				noError(t, os.Chmod(closed, test.mode))
 				e := w.next("root.lost", "")
 				if said, _ := e.fields["error"].(string); !strings.Contains(said, "permission denied") {

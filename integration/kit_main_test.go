@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"flag"
 	"os"
 	"os/signal"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +35,9 @@ func TestMain(m *testing.M) {
 	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
 	// The race detector has every program under test sleep for a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	// Most tests wait for timers or for other processes most of the time. A -parallel on the
+	// command line takes precedence.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	code := m.Run()
 	shared.remove()
 	os.Exit(code)

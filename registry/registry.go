@@ -101,7 +101,8 @@ func (r *Registry) Follow() *Follower {
 }
 
 // Synced receives a value when the registry has become equal to the root: after the first
-// complete scan of a root that was found, and after the scan that follows lost events.
+// complete scan of a root that was found. A scan that follows lost events only adds to the
+// changes.
 func (f *Follower) Synced() <-chan struct{} { return f.synced }
 
 // Close stops the follower.

@@ -60,3 +60,35 @@ func TestNoise(t *testing.T) {
 		})
 	}
 }
+
+// Two files written by turns fill the queue while the drain sleeps: it soon sleeps hardly ever.
+// When that is over, it sleeps again.
+func TestNoSleepThatFillsTheQueue(t *testing.T) {
+	var r rest
+	now := time.Now()
+	slept := func(queued int, during time.Duration) (share float64) {
+		var sum time.Duration
+		for began := now; now.Sub(began) < during; {
+			waiting := now
+			now = now.Add(time.Millisecond)
+			pause := r.after(true, waiting, now)
+			now, sum = now.Add(pause), sum+pause
+			if pause > 0 {
+				for range queued {
+					r.after(true, now, now)
+				}
+			}
+		}
+		return float64(sum) / float64(during)
+	}
+	if share := slept(1, time.Second); share < 0.8 {
+		t.Errorf("one file: it sleeps for %.3f of the time", share)
+	}
+	if share := slept(noiseQueued, 2*time.Minute); share > 0.002 {
+		t.Errorf("two files by turns: it sleeps for %.3f of the time", share)
+	}
+	slept(1, noiseLimit+time.Second)
+	if share := slept(1, time.Second); share < 0.8 {
+		t.Errorf("one file again: it sleeps for %.3f of the time", share)
+	}
+}

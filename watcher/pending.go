@@ -54,10 +54,50 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // file in that time into one event (inotify(7)). It sleeps only if it had to wait at least
 // noiseWait for the event: events that are already queued arrive within microseconds, and
 // must be read at once, or the kernel's queue overflows.
+//
+// The kernel merges an event only with the one before it, so writes to two files by turns
+// fill the queue. When noiseQueued events have come in a pause, the drain does not sleep for
+// noiseAwake, and twice as long each time that this happens again.
 const (
-	noisePause = 10 * time.Millisecond
-	noiseWait  = 20 * time.Microsecond
+	noisePause  = 10 * time.Millisecond
+	noiseWait   = 20 * time.Microsecond
+	noiseQueued = 256 // of the 16,384 that Linux keeps by default
+	noiseAwake  = time.Second
+	noiseLimit  = time.Minute // of noiseAwake
 )
+
+// A rest decides when the drain sleeps. It is for one goroutine.
+type rest struct {
+	noisy  time.Time     // when the last noise came, or the sleep after it ended
+	queued int           // events since the last sleep that were queued when the drain came
+	until  time.Time     // no sleep before then
+	awake  time.Duration // how long that was
+}
+
+// after returns how long to sleep after an event that came at that time, when the drain had
+// been waiting since then.
+func (r *rest) after(noise bool, waiting, came time.Time) (sleep time.Duration) {
+	repeated := came.Sub(r.noisy) < noisePause
+	if noise {
+		r.noisy = came
+	}
+	if came.Sub(waiting) < noiseWait {
+		if r.queued++; r.queued == noiseQueued {
+			r.awake = min(max(2*r.awake, noiseAwake), noiseLimit)
+			r.until = came.Add(r.awake)
+		}
+		return 0
+	}
+	if !noise || !repeated || came.Before(r.until) {
+		return 0
+	}
+	if r.queued < noiseQueued {
+		r.awake /= 2
+	}
+	r.queued = 0
+	r.noisy = came.Add(noisePause)
+	return noisePause
+}
 
 // drain reads events and errors until fsnotify closes its channels. Each channel has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and Remove
@@ -65,16 +105,11 @@ const (
 func (p *pending) drain(fsn *fsnotify.Watcher) (wait func()) {
 	var drains sync.WaitGroup
 	drains.Go(func() {
-		var noisy time.Time // when the last noise was read, or the pause after it ended
+		var r rest
 		waiting := time.Now()
 		for ev := range fsn.Events {
 			came := time.Now()
-			if p.event(ev) {
-				if came.Sub(waiting) >= noiseWait && came.Sub(noisy) < noisePause {
-					time.Sleep(noisePause)
-				}
-				noisy = time.Now()
-			}
+			time.Sleep(r.after(p.event(ev), waiting, came))
 			waiting = time.Now()
 		}
 	})

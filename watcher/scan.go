@@ -81,7 +81,10 @@ func (s *session) scan(ctx context.Context) {
 	if !s.scanned {
 		s.scanned = true
 		s.reportResync()
-		s.reg.SetSynced()
+		if !s.synced {
+			s.synced = true
+			s.reg.SetSynced()
+		}
 	}
 }
 

@@ -97,7 +97,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 	check := time.NewTicker(s.opts.CheckInterval)
 	defer check.Stop()
 	var poll *time.Ticker // runs only while something must be polled
-	var pollC <-chan time.Time
+	var pollC, resync <-chan time.Time
 	for {
 		s.reportDegraded()
 		if polling := s.watches.incomplete(); polling && poll == nil {
@@ -120,9 +120,13 @@ func (s *session) loop(ctx context.Context, state rootState) {
 				return
 			}
 		case <-s.pending.lost:
-			s.opts.Log.Warn().Str("event", "events.overflow").Msg("events were lost; reading the runtime root again")
-			s.overflowed = true
-			s.overflows.Add(1)
+			if wait, ok := s.resync.overflow(time.Now()); ok {
+				s.opts.Log.Warn().Str("event", "events.overflow").Int64("resync_in_ms", wait.Milliseconds()).
+					Msg("events were lost; reading the runtime root again")
+				s.overflows.Add(1)
+				resync = time.After(wait)
+			}
+		case <-resync:
 			return
 		case <-s.pending.names.Ready():
 			s.readPending(ctx)
@@ -306,10 +310,9 @@ func (s *session) poll(ctx context.Context) {
 
 // reportResync logs, after the first scan since events were lost, what that has changed.
 func (s *session) reportResync() {
-	if !s.overflowed {
+	if !s.resync.done(time.Now()) {
 		return
 	}
-	s.overflowed = false
 	s.resyncs.Add(1)
 	s.opts.Log.Info().Str("event", "registry.resynced").
 		Int("daemons", s.opts.Registry.Len()).

@@ -82,12 +82,13 @@ type Watcher struct {
 	ready    chan struct{} // see Ready
 	setReady func()        // closes ready, once
 
-	lockRoot   Lock      // nil: the root is not locked
-	last       rootState // of the last session
-	release    func()    // releases the lock on the root; nil: it is not held
-	role       string    // that came with the lock
-	degraded   bool      // watch.degraded was logged, watch.restored not yet
-	overflowed bool      // events.overflow was logged, registry.resynced not yet
+	lockRoot Lock      // nil: the root is not locked
+	last     rootState // of the last session
+	release  func()    // releases the lock on the root; nil: it is not held
+	role     string    // that came with the lock
+	degraded bool      // watch.degraded was logged, watch.restored not yet
+	synced   bool      // the followers were told that the registry is equal to this root
+	resync   resync
 
 	counters
 }
@@ -236,8 +237,11 @@ func (w *Watcher) leave(state rootState) {
 func (w *Watcher) enter(state rootState) {
 	was := w.last
 	w.last = state
+	if was.seen && was.same(state) {
+		return
+	}
+	w.synced, w.resync.distance = false, 0
 	switch {
-	case was.seen && was.same(state):
 	case state.found():
 		found := w.event(w.opts.Log.Info(), "root.found", state)
 		if w.role != "" {

@@ -209,6 +209,14 @@ func TestSynced(t *testing.T) {
 		t.Error("synced before the scan was complete")
 	}
 	w.checkWatched()
+	w.overflow()
+	w.waitFor("registry.resynced", 1)
+	w.checkWatched()
+	select {
+	case <-w.changes.Synced():
+		t.Error("a resync makes a sweep")
+	default:
+	}
 	removeAll(t, root)
 	w.waitFor("root.lost", 1)
 	spawn(t, mkdir(t, root), "b", 1)

@@ -23,6 +23,7 @@ var levels = map[string][]string{
 	"root.found":        {"info"},
 	"root.lost":         {"warn"},
 	"root.taken_over":   {"info"},
+	"root.locked":       {"warn"},
 	"daemon.added":      {"info"},
 	"daemon.live":       {"info"},
 	"daemon.exited":     {"info"},

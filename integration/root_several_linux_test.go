@@ -1,11 +1,16 @@
 package integration
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
+
+	"golang.org/x/sys/unix"
 )
 
 // Several roots are served like one each, and the log says which is meant.
@@ -78,4 +83,68 @@ func TestOneOfSeveralRootsIsLocked(t *testing.T) {
 		t.Errorf("%d roots were stopped in order, want 2: %s", n, o.stderr)
 	}
 	holder.stop(syscall.SIGTERM)
+}
+
+// Two roots change places, again and again: each of the two has the other's lock for a moment,
+// and neither ends the watch.
+func TestRootsChangePlaces(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Dir(runtimeRoot(t))
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	noError(t, errors.Join(os.Mkdir(a, 0o755), os.Mkdir(b, 0o755)))
+	newSpawner(t, a).spawn("one")
+	newSpawner(t, b).spawn("two")
+	w := startWatch(t, a, "--root", b)
+	w.next("root.found", "")
+	w.next("root.found", "")
+	w.next("daemon.live", "one")
+	w.next("daemon.live", "two")
+	for range 5 {
+		noError(t, unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
+		w.next("root.found", "")
+		w.next("root.found", "")
+	}
+	// Five times is once.
+	alive := func(root, name string) bool {
+		for _, e := range w.all("daemon.live", name) {
+			if strings.Contains(e.line, `"root":"`+root+`"`) {
+				return true
+			}
+		}
+		return false
+	}
+	daemondirtest.Eventually(t, "each daemon to be seen in the other root", func() bool { return alive(b, "one") && alive(a, "two") })
+	newSpawner(t, a).spawn("three")
+	newSpawner(t, b).spawn("four")
+	w.next("daemon.live", "three")
+	w.next("daemon.live", "four")
+	w.stop(syscall.SIGTERM)
+}
+
+// A single pass has the lock when a root comes back, and for longer than a moment: the watch
+// says so, and serves the root when it can. The other root is served all the while.
+func TestRootComesBackLocked(t *testing.T) {
+	t.Parallel()
+	a, b := runtimeRoot(t), runtimeRoot(t)
+	w := startWatch(t, a, "--root", b)
+	w.next("root.found", "")
+	w.next("root.found", "")
+	noError(t, os.Rename(a, a+".away"))
+	w.next("root.lost", "")
+	pass, err := os.Open(a + ".away")
+	noError(t, err)
+	defer pass.Close()
+	noError(t, unix.Flock(int(pass.Fd()), unix.LOCK_EX))
+	newSpawner(t, a+".away").spawn("one")
+	noError(t, os.Rename(a+".away", a))
+	if e := w.next("root.locked", ""); !strings.Contains(e.line, a) {
+		t.Errorf("which root? %s", e.line)
+	}
+	newSpawner(t, b).spawn("two")
+	w.next("daemon.live", "two")
+	w.never("daemon.live", "one")
+	noError(t, pass.Close())
+	w.next("root.found", "")
+	w.next("daemon.live", "one")
+	w.stop(syscall.SIGTERM)
 }

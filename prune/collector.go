@@ -159,7 +159,6 @@ func New(opts Options) (*Collector, error) {
 	first := scope{foreign: proc.Foreign()}
 	first.shared, first.because = sharedRoot.decide(c.root)
 	c.prober.scope.Store(&first)
-	c.lock.init()
 	return c, nil
 }
 

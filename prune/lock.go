@@ -30,7 +30,6 @@ const (
 // way has ended.
 type rootLock struct {
 	mu         sync.Mutex     // guards all below, but for reading following
-	free       sync.Cond      // signals that lock has become nil
 	lock       *fsys.RootLock // nil: no role
 	following  atomic.Bool    // lock is open, but somebody else has it
 	users      int            // calls of use that are not done
@@ -38,18 +37,12 @@ type rootLock struct {
 	generation int            // how often the role has changed, perhaps on different directories
 }
 
-func (l *rootLock) init() { l.free.L = &l.mu }
-
-// take takes the lock, or becomes a follower if it may and somebody elsewhere has the lock.
-// If we have released it, but work is still under way, it waits for the end of that.
+// take takes the lock, or becomes a follower if it may and somebody elsewhere has the lock. It
+// is an error if this collector has it, or has released it while work was under way that has
+// not ended. The file system may take its time to answer: mu is not locked meanwhile.
 func (l *rootLock) take(root string, mayFollow bool) (role Role, release func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.lock != nil && l.released {
-		l.free.Wait()
-	}
-	if l.lock != nil {
-		return "", nil, fmt.Errorf("locking root %q: it is locked by this collector", daemondir.Printable(root))
+	if l.taken() {
+		return "", nil, lockedByUs(root)
 	}
 	lock, err := fsys.OpenLock(root)
 	if err != nil {
@@ -69,6 +62,12 @@ func (l *rootLock) take(root string, mayFollow bool) (role Role, release func(),
 		lock.Close()
 		return "", nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lock != nil { // since we looked
+		lock.Close()
+		return "", nil, lockedByUs(root)
+	}
 	l.lock, l.released = lock, false
 	l.following.Store(role == RoleFollower)
 	l.generation++
@@ -80,12 +79,31 @@ func (l *rootLock) take(root string, mayFollow bool) (role Role, release func(),
 	}), nil
 }
 
+func (l *rootLock) taken() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lock != nil
+}
+
+func lockedByUs(root string) error {
+	return fmt.Errorf("locking root %q: it is locked by this collector", daemondir.Printable(root))
+}
+
 // takeOver has a follower take the lock of the root that it follows in, and reports whether
 // it has become the collector. While somebody has the lock, or that cannot be told, it has not.
 func (l *rootLock) takeOver() bool {
+	done, _, ok := l.use(false)
+	if !ok {
+		return false
+	}
+	defer done()
+	// In use, it is not closed. Its file system may take its time to answer.
+	if !l.following.Load() || l.lock.Take() != nil {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.lock == nil || l.released || !l.following.Load() || l.lock.Take() != nil {
+	if l.released {
 		return false
 	}
 	l.following.Store(false)
@@ -116,7 +134,6 @@ func (l *rootLock) closeUnused() {
 		l.lock.Close()
 		l.lock = nil
 		l.following.Store(false)
-		l.free.Broadcast()
 	}
 }
 

@@ -22,6 +22,15 @@ const busyRetry = time.Millisecond
 // still watched. By then fsnotify has read the events of the rename.
 const recheckDelay = time.Second
 
+// The pauses between two tries to take the lock. They double. After the first of lockPatience
+// or more, and about a second in all, a watcher that has just begun gives up, and any other
+// logs that the root is locked.
+const (
+	minLockWait  = 10 * time.Millisecond
+	lockPatience = 500 * time.Millisecond
+	maxLockWait  = 5 * time.Second
+)
+
 // errIO is the reason to poll a dir whose files cannot be read.
 var errIO = errors.New("reading a daemon dir failed")
 
@@ -75,8 +84,13 @@ func (s *session) serve(ctx context.Context) error {
 			if errors.Is(err, fs.ErrNotExist) || !inspectRoot(s.root).same(state) {
 				return nil
 			}
-			return err
+			if s.lockWait >= lockPatience && !s.last.seen {
+				return err
+			}
+			s.awaitLock(ctx, err)
+			return nil
 		}
+		s.lockWait = 0
 	}
 	s.enter(state)
 	if state.found() {
@@ -89,6 +103,30 @@ func (s *session) serve(ctx context.Context) error {
 	s.setReady()
 	s.loop(ctx, state)
 	return nil
+}
+
+// awaitLock waits before the next try to take the lock: a single pass may have it for a moment,
+// or two roots of this process have changed places.
+func (s *session) awaitLock(ctx context.Context, err error) {
+	was := s.lockWait
+	s.lockWait = min(max(2*was, minLockWait), maxLockWait)
+	if was < lockPatience && s.lockWait >= lockPatience && s.last.seen {
+		s.opts.Log.Warn().Str("event", "root.locked").Str("dir", daemondir.Printable(s.root)).Err(err).
+			Msg("the runtime root is locked; waiting until it can be served")
+	}
+	next := time.NewTimer(s.lockWait)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.pings:
+		case <-s.pending.root:
+			return
+		case <-next.C:
+			return
+		}
+	}
 }
 
 // loop reads the pending dirs until the root is no longer what state says, events were

@@ -82,12 +82,13 @@ type Watcher struct {
 	ready    chan struct{} // see Ready
 	setReady func()        // closes ready, once
 
-	lockRoot Lock      // nil: the root is not locked
-	last     rootState // of the last session
-	release  func()    // releases the lock on the root; nil: it is not held
-	role     string    // that came with the lock
-	degraded bool      // watch.degraded was logged, watch.restored not yet
-	synced   bool      // the followers were told that the registry is equal to this root
+	lockRoot Lock          // nil: the root is not locked
+	last     rootState     // of the last session
+	release  func()        // releases the lock on the root; nil: it is not held
+	lockWait time.Duration // the last pause before a try to take the lock; 0: it was taken
+	role     string        // that came with the lock
+	degraded bool          // watch.degraded was logged, watch.restored not yet
+	synced   bool          // the followers were told that the registry is equal to this root
 	resync   resync
 
 	counters
@@ -120,8 +121,9 @@ var ErrRan = errors.New("a watcher can run only once")
 func (w *Watcher) Run(ctx context.Context) error { return w.RunLocked(ctx, nil) }
 
 // RunLocked is Run with a lock, which is taken before a root is scanned, and released when
-// the root is lost or RunLocked returns. If the lock fails, RunLocked returns its error,
-// unless the root has disappeared.
+// the root is lost or RunLocked returns. If the lock fails at the start, and still does a
+// second later, RunLocked returns its error, unless the root has disappeared. If it fails for a
+// root that is found later, that is logged, and tried again.
 func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 	if !w.ran.CompareAndSwap(false, true) {
 		return ErrRan

@@ -92,13 +92,13 @@ func TestPolledDirIsRemoved(t *testing.T) {
 	s := undrained(t, root)
 	s.watches.full = true
 	s.read("a")
-	if !s.watches.incomplete() || s.watches.limit() != "max_user_watches" {
-		t.Errorf("polls %q because of %v", s.watches.polledNames(), s.watches.cause())
+	if !s.watches.incomplete() || s.watches.limit() != "max_user_watches" || len(s.polls.byName) != 1 {
+		t.Errorf("polls %q because of %v", s.polledNames(), s.watches.cause())
 	}
 	removeAll(t, filepath.Join(root, "a"))
 	s.read("a")
-	if s.watches.incomplete() {
-		t.Errorf("polls %q", s.watches.polledNames())
+	if s.watches.incomplete() || len(s.polls.byName) > 0 {
+		t.Errorf("polls %q, and %d are scheduled", s.polledNames(), len(s.polls.byName))
 	}
 }
 
@@ -248,7 +248,7 @@ func TestOutOfDescriptorsToList(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
-	s.poll(t.Context())
+	s.pollRoot(t.Context())
 	if s.watches.incomplete() || s.opts.Registry.Len() != 1 {
 		t.Errorf("polled is %v, %d daemons are known", s.watches.incomplete(), s.opts.Registry.Len())
 	}

@@ -156,7 +156,7 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 		}
 		names = append(names[len(batch):], busy...)
 		if len(busy) > 0 {
-			time.Sleep(busyRetry)
+			time.Sleep(minBusyWait)
 		}
 	}
 	return ctx.Err()
@@ -177,7 +177,7 @@ func ScanDir(ctx context.Context, reg *registry.Registry, name string) error {
 	for ctx.Err() == nil {
 		e, err := daemondir.Read(reg.Root(), name)
 		if errors.Is(err, daemondir.ErrBusy) {
-			time.Sleep(busyRetry)
+			time.Sleep(minBusyWait)
 			continue
 		}
 		if err == nil {

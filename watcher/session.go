@@ -13,11 +13,6 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// busyRetry is the pause before a dir whose sidecar was under a lease is read again.
-// Our own leases last microseconds; the kernel breaks that of a stopped process after
-// /proc/sys/fs/lease-break-time (45 s).
-const busyRetry = time.Millisecond
-
 // recheckDelay is the time from a rename of daemon dirs to the check that all of them are
 // still watched. By then fsnotify has read the events of the rename.
 const recheckDelay = time.Second
@@ -44,6 +39,8 @@ type session struct {
 	end     func() // stops fsnotify and the drain
 	scanned bool   // a scan was completed
 
+	polls   *polls
+	poll    rootPoll
 	eventAt time.Time        // when the event behind this read arrived; zero for scans and polls
 	recheck <-chan time.Time // fires when rewatch is due; nil: it is not
 
@@ -53,7 +50,10 @@ type session struct {
 // newSession begins a session: from here on, every change of the root raises an event.
 func (w *Watcher) newSession() *session {
 	dir, paths := rootPaths(w.root)
-	s := &session{Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths)}
+	s := &session{
+		Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths),
+		polls: newPolls(w.opts.PollInterval),
+	}
 	s.pending.expects, s.pending.taken = w.reg.Expects, w.taken
 	fsn, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -134,18 +134,12 @@ func (s *session) awaitLock(ctx context.Context, err error) {
 func (s *session) loop(ctx context.Context, state rootState) {
 	check := time.NewTicker(s.opts.CheckInterval)
 	defer check.Stop()
-	var poll *time.Ticker // runs only while something must be polled
-	var pollC, resync <-chan time.Time
+	var poller poller
+	defer poller.stop()
+	var resync <-chan time.Time
 	for {
 		s.reportDegraded()
-		if polling := s.watches.incomplete(); polling && poll == nil {
-			poll = time.NewTicker(s.opts.PollInterval)
-			defer poll.Stop()
-			pollC = poll.C
-		} else if !polling && poll != nil {
-			poll.Stop()
-			poll, pollC = nil, nil
-		}
+		poller.arm(s)
 		select {
 		case <-ctx.Done():
 			return
@@ -176,14 +170,16 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.recheck = nil
 			s.rewatch()
 		case <-s.pings:
-		case <-pollC:
-			s.watches.retry()
-			if s.watches.canBegin() || !inspectRoot(s.root).same(state) {
+		case <-poller.tick():
+			if !inspectRoot(s.root).same(state) || s.retryWatches() {
 				return
 			}
 			if state.found() {
-				s.poll(ctx)
+				s.pollRoot(ctx)
 			}
+		case <-poller.due():
+			poller.fired()
+			s.look()
 		}
 	}
 }
@@ -296,54 +292,44 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 			s.pending.names.Add(other, time.Time{})
 			s.pending.names.Add(name, time.Time{})
 		}
-		s.put(e)
+		changed := lastChange(e)
+		if s.put(e) && s.scanned {
+			changed = time.Now()
+		}
 		if e.Problem == daemondir.ProblemIO {
 			s.watches.polled[name] = errIO // a disk that recovers raises no event
 		}
+		s.schedule(name, changed)
 		return
 	}
 	s.watches.dropUnbound(s.dir, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.watches.drop(s.dir, name)
+		s.polls.remove(name)
 		if s.reg.Delete(name) {
 			s.removed++
 		}
 	case errors.Is(err, daemondir.ErrBusy):
-		time.Sleep(busyRetry)
-		s.pending.names.Add(name, s.eventAt)
+		s.polls.addBusy(name, s.eventAt, time.Now())
 	default:
 		s.watches.polled[name] = err // out of descriptors or memory: the entry stays
+		s.schedule(name, time.Now())
 	}
 }
 
-func (s *session) put(e daemondir.Entry) {
+// put stores an entry in the registry, and reports whether that has changed anything.
+func (s *session) put(e daemondir.Entry) bool {
 	_, known := s.opts.Registry.Get(e.Name)
 	switch {
 	case !s.reg.Put(e, s.eventAt):
+		return false
 	case known:
 		s.changed++
 	default:
 		s.added++
 	}
-}
-
-// poll reads what is not watched, after trying again to watch it.
-func (s *session) poll(ctx context.Context) {
-	// Even if the root can be watched now: dirs made before raised no event.
-	polled := s.watches.rootPolled()
-	s.watches.addRoot(s.dir)
-	if polled {
-		s.scan(ctx)
-		return
-	}
-	for _, name := range s.watches.polledNames() {
-		if ctx.Err() != nil {
-			return
-		}
-		s.answerPing()
-		s.read(name)
-	}
+	return true
 }
 
 // reportResync logs, after the first scan since events were lost, what that has changed.
@@ -365,7 +351,7 @@ func (s *session) reportDegraded() {
 	case incomplete && !s.degraded:
 		s.opts.Log.Warn().Str("event", "watch.degraded").
 			Str("reason", s.watches.limit()).Err(s.watches.cause()).Int("polled", polled).
-			Int64("poll_interval_ms", s.opts.PollInterval.Milliseconds()).
+			Int64("poll_interval_ms", s.polls.quiet().Milliseconds()).
 			Msg("not everything can be watched; polling the rest")
 	case !incomplete && s.degraded:
 		s.opts.Log.Info().Str("event", "watch.restored").Msg("everything is watched again")

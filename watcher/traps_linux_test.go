@@ -94,6 +94,7 @@ func undrained(t *testing.T, root string) *session {
 		dir:     root,
 		pending: newPending(w.registry, root, []string{root}),
 		watches: newWatches(fsn, nil),
+		polls:   newPolls(time.Second),
 	}
 	s.watches.addRoot(root)
 	return s
@@ -153,6 +154,7 @@ func TestAddReturnsWatchOfUnreadName(t *testing.T) {
 	s.read("a")
 	leaseA.Close()
 	leaseB.Close()
+	s.lookAtAll()
 	s.settle(t)
 	if !s.isWatched("b") || s.isWatched("a") {
 		t.Errorf("watches %q", s.watches.fsn.WatchList())
@@ -193,7 +195,7 @@ func TestRootIsWatchedLate(t *testing.T) {
 	s.watches.root, s.watches.rootWatched = unix.ENOSPC, false
 	s.scan(t.Context())
 	spawn(t, root, "a", 1)
-	s.poll(t.Context())
+	s.pollRoot(t.Context())
 	if _, ok := s.opts.Registry.Get("a"); !ok {
 		t.Error("a is not found")
 	}
@@ -239,12 +241,12 @@ func TestBindMountInRoot(t *testing.T) {
 	if !s.isWatched("a") {
 		t.Errorf("watches %q", s.watches.fsn.WatchList())
 	}
-	if got := s.watches.polledNames(); !slices.Equal(got, []string{"b"}) {
+	if got := s.polledNames(); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("polls %q, want b", got)
 	}
 	for range 3 {
 		spawn(t, root, "a", 2)
-		s.poll(t.Context())
+		s.lookAtAll()
 		s.settle(t)
 		if e, _ := s.opts.Registry.Get("b"); e.PID.N != 2 {
 			t.Errorf("b has pid %v", e.PID)

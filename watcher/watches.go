@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"runtimegc/registry/daemondir"
@@ -225,8 +223,11 @@ func (w *watches) incomplete() bool {
 	return w.rootPolled() || w.above != nil || len(w.polled) > 0
 }
 
-// polledNames returns the names of the polled daemon dirs, in no order.
-func (w *watches) polledNames() []string { return slices.Collect(maps.Keys(w.polled)) }
+// canAdd reports whether name has no watch, and the kernel may be asked for one.
+func (w *watches) canAdd(name string) bool {
+	_, watched := w.byName[name]
+	return !watched && w.fsn != nil && !w.full
+}
 
 // polledCount returns how many of total daemon dirs are polled.
 func (w *watches) polledCount(total int) int {

@@ -80,6 +80,15 @@ func (r *Root) OpenDir(name string) (*Dir, error) {
 	return openDirAt(r.fd, name, filepath.Join(r.path, name), unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
+// PIDStamp is like the function [PIDStamp], with one system call on a short path.
+func (r *Root) PIDStamp(name string) Stamp {
+	var st unix.Stat_t
+	if unix.Fstatat(r.fd, name+"/"+PIDFileName, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return Stamp{}
+	}
+	return Stamp{Ino: st.Ino, Size: st.Size, MTime: st.Mtim.Nano()}
+}
+
 // OpenSidecar is like [Dir.OpenSidecar] for the daemon dir name, with one system call
 // (openat2(2), Linux 5.6) instead of five. It does not check that the file is regular, so it
 // is for callers that then take a lease: only regular files can be leased. The error is

@@ -62,6 +62,9 @@ func OpenRoot(path string) (*Root, error) { return &Root{path}, nil }
 // Close closes the root; files opened from it stay open.
 func (r *Root) Close() error { return nil }
 
+// PIDStamp is like the function [PIDStamp].
+func (r *Root) PIDStamp(name string) Stamp { return PIDStamp(r.path, name) }
+
 // OpenDir is the function [Open].
 func (r *Root) OpenDir(name string) (*Dir, error) { return Open(r.path, name) }
 

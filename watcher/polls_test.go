@@ -1,0 +1,147 @@
+package watcher
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// simulate runs a schedule for so long, on a clock of its own, with looks that cost so much and
+// find no change. It returns how many looks there were, and the longest time that one of the
+// dirs was not looked at.
+func simulate(p *polls, began time.Time, during, cost time.Duration) (looks int, longest time.Duration) {
+	last := make(map[string]time.Time)
+	now := began
+	for end := began.Add(during); ; {
+		next, ok := p.next()
+		if !ok || next.After(end) {
+			break
+		}
+		now = next
+		n := 0
+		for range pollBatch {
+			one := p.due(now)
+			if one == nil {
+				break
+			}
+			if at, ok := last[one.name]; ok {
+				longest = max(longest, now.Sub(at))
+			}
+			last[one.name] = now
+			n++
+			p.again(one, now)
+		}
+		p.spent(n, time.Duration(n)*cost, now)
+		looks += n
+	}
+	for name := range p.byName {
+		at, ok := last[name]
+		if !ok {
+			at = began
+		}
+		longest = max(longest, began.Add(during).Sub(at))
+	}
+	return looks, longest
+}
+
+// All looks together take 1% of a processor at most, and yet no dir waits for longer than the
+// interval, or than that share demands.
+func TestPollsTakeTheirShare(t *testing.T) {
+	for _, test := range []struct {
+		dirs    int
+		cost    time.Duration
+		longest time.Duration
+	}{
+		{1, lookCost, 1100 * time.Millisecond},
+		{300, lookCost, 1100 * time.Millisecond},
+		{10_000, 5 * lookCost, 11 * time.Second}, // as 50,000 of 2 us
+		{1000, time.Millisecond, 110 * time.Second},
+	} {
+		t.Run(fmt.Sprint(test.dirs, " of ", test.cost), func(t *testing.T) {
+			now := time.Now()
+			p := newPolls(DefaultPollInterval)
+			for i := range test.dirs {
+				p.add(fmt.Sprint(i), now.Add(-24*time.Hour), now)
+			}
+			const during = 2 * time.Minute
+			looks, longest := simulate(p, now, during, test.cost)
+			if share := float64(looks) * float64(test.cost) / float64(during); share > 1.05/pollShare {
+				t.Errorf("%d looks take %.4f of a processor", looks, share)
+			}
+			if longest > test.longest {
+				t.Errorf("one is not looked at for %v, want at most %v", longest, test.longest)
+			}
+		})
+	}
+}
+
+// A dir that is new is looked at at once and often, whatever many old ones there are.
+func TestNewDirsArePolledFirst(t *testing.T) {
+	now := time.Now()
+	p := newPolls(DefaultPollInterval)
+	for i := range 10_000 {
+		p.add(fmt.Sprint(i), now.Add(-24*time.Hour), now)
+	}
+	simulate(p, now, 20*time.Second, 5*lookCost)
+	now = now.Add(20 * time.Second)
+	p.add("new", now, now)
+	looks, during := 0, 500*time.Millisecond
+	for end := now.Add(during); now.Before(end); {
+		next, _ := p.next()
+		now = next
+		n := 0
+		for range pollBatch {
+			one := p.due(now)
+			if one == nil {
+				break
+			}
+			if n++; one.name == "new" {
+				looks++
+			}
+			p.again(one, now)
+		}
+		p.spent(n, time.Duration(n)*5*lookCost, now)
+	}
+	if looks < 5 {
+		t.Errorf("looked at %d times in %v", looks, during)
+	}
+	if age := p.byName["new"].due.Sub(now); age > during/2 {
+		t.Errorf("looked at again in %v", age)
+	}
+}
+
+// A file may claim to be written in the future.
+func TestPollOfTheFuture(t *testing.T) {
+	now := time.Now()
+	p := newPolls(DefaultPollInterval)
+	p.add("a", now.Add(time.Hour), now)
+	if looks, _ := simulate(p, now, time.Minute, lookCost); looks > 70 {
+		t.Errorf("looked at %d times in a minute", looks)
+	}
+}
+
+// The pauses before a sidecar under a lease is read again double.
+func TestBusyPolls(t *testing.T) {
+	now := time.Now()
+	p := newPolls(DefaultPollInterval)
+	p.addBusy("a", now, now)
+	var reads int
+	for end := now.Add(10 * time.Second); now.Before(end); reads++ {
+		next, ok := p.next()
+		if !ok || !next.After(now) {
+			t.Fatalf("the next read is in %v", next.Sub(now))
+		}
+		now = next
+		one := p.due(now)
+		if one == nil || one.busy == 0 {
+			t.Fatalf("due is %+v", one)
+		}
+		p.addBusy("a", time.Time{}, now)
+		if one.since.IsZero() {
+			t.Fatal("nothing is known of the event")
+		}
+	}
+	if reads > 25 {
+		t.Errorf("%d reads in 10 s", reads)
+	}
+}

@@ -376,6 +376,8 @@ func inChild(t *testing.T, namespaces uintptr) bool {
 		t.Skipf("in the child:\n%s", &out)
 	case !strings.Contains(out.String(), "--- PASS: "+t.Name()):
 		t.Errorf("not run in the child:\n%s", &out)
+	default:
+		t.Logf("in the child:\n%s", &out)
 	}
 	return false
 }

@@ -318,7 +318,7 @@ func (s *session) polledNames() []string { return slices.Sorted(maps.Keys(s.watc
 // lookAtAll reads everything that is polled, as if all of it were due.
 func (s *session) lookAtAll() {
 	for _, one := range s.polls.byName {
-		one.due, one.looks = time.Time{}, fullLook
+		one.due, one.looks = time.Time{}, quietLooks
 	}
 	s.look()
 }

@@ -90,7 +90,7 @@ func (s *session) schedule(name string, changed time.Time) {
 }
 
 // look looks at some of the dirs that are due. One look is one system call, which shows
-// whether the pid file has changed; each fullLook-th reads the whole dir.
+// whether the pid file has changed; now and then it reads the whole dir.
 func (s *session) look() {
 	runtime.LockOSThread() // whose processor time is measured
 	defer runtime.UnlockOSThread()
@@ -99,7 +99,7 @@ func (s *session) look() {
 	if err == nil {
 		defer root.Close()
 	}
-	for range pollBatch {
+	for range s.polls.batch() {
 		one := s.polls.due(now)
 		if one == nil {
 			break
@@ -125,7 +125,7 @@ func (s *session) look() {
 // unchanged reports whether a look at the pid file is enough, and shows no change.
 func (s *session) unchanged(root *daemondir.Root, one *poll) bool {
 	e, known := s.opts.Registry.Get(one.name)
-	if !known || one.looks >= fullLook || s.watches.canAdd(one.name) {
+	if !known || s.polls.full(one) || s.watches.canAdd(one.name) {
 		return false
 	}
 	return root.PIDStamp(one.name) == e.PIDFile

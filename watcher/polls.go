@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"cmp"
 	"container/heap"
 	"math/rand/v2"
 	"time"
@@ -20,9 +19,10 @@ const (
 	// that have not changed are looked at less often than the poll interval says.
 	pollShare = 100
 
-	// pollBatch is how many dirs are looked at before the session handles events. They take
-	// some 0.5 ms.
+	// pollBatch is how many looks are made before the session handles events, and pollTime is
+	// how long they may take. With fewer at a time, waking up would cost more than they do.
 	pollBatch = 256
+	pollTime  = time.Millisecond
 
 	// pollSlack is how much too early a look may be, so that one wake-up serves several.
 	pollSlack = 10 * time.Millisecond
@@ -30,8 +30,11 @@ const (
 	// lookCost is the processor time of a look until it has been measured.
 	lookCost = 2 * time.Microsecond
 
-	// fullLook is how many looks at the pid file are followed by a read of the whole dir.
-	fullLook = 8
+	// After so many looks at the pid file the whole dir is read: a dir that has lately changed,
+	// and one that has not. Whatever changes in that besides matters only when it is due, and
+	// then it is read again.
+	freshLooks = 4
+	quietLooks = 64
 )
 
 // The pauses before a dir whose sidecar was under a lease is read again. They double. Our own
@@ -52,14 +55,17 @@ type poll struct {
 	busy  time.Duration // not 0: the sidecar was under a lease, and this is the last pause
 	since time.Time     // of a busy one: when the event that led to the read arrived
 
-	index int // in the heap
+	in    *pollQueue
+	index int // in its heap
 }
 
 // polls is the schedule of all polls. It is for one goroutine.
 type polls struct {
 	interval time.Duration // Options.PollInterval
 	byName   map[string]*poll
-	queue    pollQueue
+	fresh    pollQueue     // dirs that have lately changed
+	quiet    pollQueue     // all others; they get at least each fourth look
+	turn     int           // counts the looks
 	cost     time.Duration // of one look
 	rest     time.Time     // no look before then
 }
@@ -68,14 +74,14 @@ func newPolls(interval time.Duration) *polls {
 	return &polls{interval: interval, byName: make(map[string]*poll), cost: lookCost}
 }
 
-// quiet is the time between two looks at a dir that has not changed for long.
-func (p *polls) quiet() time.Duration {
-	return max(p.interval, pollShare*p.cost*time.Duration(len(p.queue)))
+// quietPause is the time between two looks at a dir that has not changed for long.
+func (p *polls) quietPause() time.Duration {
+	return max(p.interval, pollShare*p.cost*time.Duration(len(p.byName)))
 }
 
 // pause is the time to the next look at a dir that last changed then.
 func (p *polls) pause(changed, now time.Time) time.Duration {
-	quiet := p.quiet()
+	quiet := p.quietPause()
 	if changed.After(now) {
 		return quiet // a clock that was set back, or a time that somebody has made up
 	}
@@ -85,18 +91,15 @@ func (p *polls) pause(changed, now time.Time) time.Duration {
 // add has a dir looked at that last changed then. One that is already scheduled may come
 // earlier.
 func (p *polls) add(name string, changed, now time.Time) {
-	pause := p.pause(changed, now)
-	one := p.byName[name]
+	one, pause := p.byName[name], p.pause(changed, now)
 	if one == nil {
+		one = &poll{name: name}
 		if pause > firstPoll {
 			pause = rand.N(pause) // not all at once
 		}
-		p.push(&poll{name: name, changed: changed, due: now.Add(pause)})
-		return
 	}
-	one.changed, one.busy, one.looks = changed, 0, 0
-	one.due = now.Add(pause)
-	heap.Fix(&p.queue, one.index)
+	one.changed, one.looks, one.busy, one.since = changed, 0, 0, time.Time{}
+	p.put(one, now, pause)
 }
 
 // addBusy has a dir read whose sidecar was under a lease. since is when the event arrived.
@@ -104,62 +107,89 @@ func (p *polls) addBusy(name string, since, now time.Time) {
 	one := p.byName[name]
 	if one == nil {
 		one = &poll{name: name}
-		p.push(one)
 	}
-	one.busy = min(max(2*one.busy, minBusyWait), maxBusyWait)
 	if one.since.IsZero() {
 		one.since = since
 	}
-	one.due = now.Add(one.busy)
-	heap.Fix(&p.queue, one.index)
+	one.busy = min(max(2*one.busy, minBusyWait), maxBusyWait)
+	p.put(one, now, one.busy)
+}
+
+// full reports whether the next look is to read the whole dir.
+func (p *polls) full(one *poll) bool {
+	if one.in == &p.fresh {
+		return one.looks >= freshLooks
+	}
+	return one.looks >= quietLooks
 }
 
 // again schedules a dir that has not changed.
 func (p *polls) again(one *poll, now time.Time) {
 	one.looks++
-	one.due = now.Add(p.pause(one.changed, now))
-	heap.Fix(&p.queue, one.index)
+	p.put(one, now, p.pause(one.changed, now))
 }
 
-func (p *polls) push(one *poll) {
+// put schedules a dir after a pause.
+func (p *polls) put(one *poll, now time.Time, pause time.Duration) {
+	queue := &p.quiet
+	if one.busy > 0 || now.Sub(one.changed)/pollAge < p.interval {
+		queue = &p.fresh
+	}
+	p.remove(one.name)
+	one.due = now.Add(pause)
+	one.in = queue
 	p.byName[one.name] = one
-	heap.Push(&p.queue, one)
+	heap.Push(queue, one)
 }
 
 // remove ends the polling of a dir, if there is any.
 func (p *polls) remove(name string) {
 	if one := p.byName[name]; one != nil {
-		heap.Remove(&p.queue, one.index)
+		heap.Remove(one.in, one.index)
 		delete(p.byName, name)
 	}
 }
 
 // next returns when something is due, or false if there is nothing.
-func (p *polls) next() (time.Time, bool) {
-	if len(p.queue) == 0 {
-		return time.Time{}, false
+func (p *polls) next() (due time.Time, ok bool) {
+	for _, queue := range []pollQueue{p.fresh, p.quiet} {
+		if len(queue) == 0 {
+			continue
+		}
+		at := queue[0].due
+		if at.Before(p.rest) && queue[0].busy == 0 {
+			at = p.rest
+		}
+		if !ok || at.Before(due) {
+			due, ok = at, true
+		}
 	}
-	due := p.queue[0].due
-	if due.Before(p.rest) && p.queue[0].busy == 0 {
-		due = p.rest
-	}
-	return due, true
+	return due, ok
 }
 
-// due returns the first dir that is due, and leaves it in the schedule, or nil.
+// due returns a dir that is due, and leaves it in the schedule, or nil.
 func (p *polls) due(now time.Time) *poll {
-	if len(p.queue) == 0 {
-		return nil
+	first, second := p.fresh, p.quiet
+	if p.turn++; p.turn%4 == 0 {
+		first, second = second, first
 	}
-	one := p.queue[0]
-	if one.busy == 0 {
-		now = now.Add(pollSlack)
+	for _, queue := range []pollQueue{first, second} {
+		if len(queue) > 0 && queue[0].isDue(now) {
+			return queue[0]
+		}
 	}
-	if one.due.After(now) {
-		return nil
-	}
-	return one
+	return nil
 }
+
+func (one *poll) isDue(now time.Time) bool {
+	if one.busy > 0 {
+		return !one.due.After(now)
+	}
+	return !one.due.After(now.Add(pollSlack))
+}
+
+// batch is how many looks to make at a time.
+func (p *polls) batch() int { return int(min(max(1, pollTime/p.cost), pollBatch)) }
 
 // spent records that so many looks took so much processor time.
 func (p *polls) spent(looks int, took time.Duration, now time.Time) {
@@ -167,7 +197,7 @@ func (p *polls) spent(looks int, took time.Duration, now time.Time) {
 		return
 	}
 	p.rest = now.Add((pollShare - 1) * took)
-	p.cost = cmp.Or((7*p.cost+took/time.Duration(looks))/8, 1)
+	p.cost = max(1, (7*p.cost+took/time.Duration(looks))/8)
 }
 
 // pollQueue is a heap of polls, by the time at which they are due.

@@ -351,7 +351,7 @@ func (s *session) reportDegraded() {
 	case incomplete && !s.degraded:
 		s.opts.Log.Warn().Str("event", "watch.degraded").
 			Str("reason", s.watches.limit()).Err(s.watches.cause()).Int("polled", polled).
-			Int64("poll_interval_ms", s.polls.quiet().Milliseconds()).
+			Int64("poll_interval_ms", s.polls.quietPause().Milliseconds()).
 			Msg("not everything can be watched; polling the rest")
 	case !incomplete && s.degraded:
 		s.opts.Log.Info().Str("event", "watch.restored").Msg("everything is watched again")

@@ -93,7 +93,8 @@ func judgeAgainAt(e daemondir.Entry, l Liveness, staleAfter time.Duration) uint6
 // not known what is wrong with it, or nothing is.
 func junkAt(e daemondir.Entry, invalidAfter time.Duration) (ms uint64, ok bool) {
 	switch {
-	case invalidAfter <= 0, e.LastSeen.Known, e.Problem == daemondir.ProblemPermission, e.Problem == daemondir.ProblemIO:
+	case invalidAfter <= 0, e.LastSeen.Known, e.Problem == daemondir.ProblemPermission,
+		e.Problem == daemondir.ProblemNoAnswer, e.Problem == daemondir.ProblemIO:
 		return 0, false
 	}
 	written := max(e.Sidecar.MTime, e.PIDFile.MTime, 0)

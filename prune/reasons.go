@@ -93,6 +93,7 @@ var reasons = [...]ReasonInfo{
 	{problem(daemondir.ProblemNotObject), groupInvalid, "its sidecar is JSON, but not an object", false},
 	{problem(daemondir.ProblemNotRegular), groupInvalid, "its sidecar is not a regular file", false},
 	{problem(daemondir.ProblemTooLarge), groupInvalid, "its sidecar is too large", false},
+	{problem(daemondir.ProblemNoAnswer), groupInvalid, "the file system that is mounted there does not answer", false},
 	{problem(daemondir.ProblemIO), groupInvalid, "it cannot be read", false},
 }
 

@@ -125,7 +125,7 @@ func (s *session) look() {
 // unchanged reports whether a look at the pid file is enough, and shows no change.
 func (s *session) unchanged(root *daemondir.Root, one *poll) bool {
 	e, known := s.opts.Registry.Get(one.name)
-	if !known || s.polls.full(one) || s.watches.canAdd(one.name) {
+	if !known || s.polls.full(one) || s.watches.canAdd(one.name) || s.watches.polled[one.name] == errMounted {
 		return false
 	}
 	return root.PIDStamp(one.name) == e.PIDFile

@@ -12,6 +12,9 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
+// errMounted is the reason to poll a dir on which a file system is mounted.
+var errMounted = errors.New("a file system is mounted on a daemon dir")
+
 // watches knows what a session watches, and what it polls because it cannot be watched.
 type watches struct {
 	fsn    *fsnotify.Watcher // nil: see noFSN
@@ -92,6 +95,16 @@ func (w *watches) add(root, name string) {
 	}
 	if w.full {
 		w.polled[name] = syscall.ENOSPC
+		return
+	}
+	// inotify_add_watch(2) follows a symlink, and asks a mounted file system for permission. If
+	// that does not answer, it never returns.
+	switch daemondir.Look(root, name) {
+	case daemondir.NoDirectory:
+		delete(w.polled, name)
+		return
+	case daemondir.Mounted:
+		w.polled[name] = errMounted
 		return
 	}
 	switch err := w.fsn.Add(filepath.Join(root, name)); {
@@ -269,6 +282,8 @@ func (w *watches) limit() string {
 		return "open_files"
 	case errors.Is(err, fs.ErrPermission):
 		return "permission"
+	case errors.Is(err, errMounted):
+		return "mount_point"
 	case w.eventless != "":
 		return "filesystem"
 	}

@@ -21,9 +21,36 @@ const readTries = 4
 
 // Read reads the daemon dir root/name. If its content is wrong, that is not an error, but
 // the entry's Problem. The error is fs.ErrNotExist if there is no such directory (a symlink
-// or a file of that name is not a daemon dir), [ErrBusy], or says why it cannot be read.
+// or a file of that name is not a daemon dir), [ErrBusy], or says why it cannot be read. A
+// file system that is mounted on the dir has a second to answer.
 func Read(root, name string) (Entry, error) {
 	d, err := Open(root, name)
+	if err == nil && d.mounted {
+		d.Close()
+		return readMounted(root, name, d.id)
+	}
+	return read(name, d, err)
+}
+
+// readMounted reads a daemon dir on which a file system is mounted.
+func readMounted(root, name string, id FileID) (Entry, error) {
+	type result struct {
+		e   Entry
+		err error
+	}
+	r, ok := Within(answerTime, filepath.Join(root, name), func() result {
+		d, err := Open(root, name)
+		e, err := read(name, d, err)
+		return result{e, err}
+	})
+	if !ok {
+		return Entry{Name: name, Dir: id, Problem: ProblemNoAnswer}, nil
+	}
+	return r.e, r.err
+}
+
+// read reads a dir that was opened as d, or not because of err, and closes it.
+func read(name string, d *Dir, err error) (Entry, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		// The dir exists, and may be a daemon's.
 		return Entry{Name: name, Problem: ProblemPermission}, nil
@@ -216,6 +243,15 @@ func problemOf(err error) (Problem, error) {
 // OpenSidecar opens the dir's sidecar. The error is [ErrBusy], fs.ErrNotExist,
 // fs.ErrPermission, or says what is wrong with the file.
 func (d *Dir) OpenSidecar(mode Mode) (*File, error) { return d.open(SidecarName(d.name), mode) }
+
+// A Kind is what [Look] has found.
+type Kind uint8
+
+const (
+	NoDirectory Kind = iota // there is nothing, a symlink, or another file
+	Directory
+	Mounted // a directory on which a file system is mounted
+)
 
 // ID identifies the directory that was opened.
 func (d *Dir) ID() FileID { return d.id }

@@ -13,9 +13,10 @@ import (
 // A Dir is an open daemon dir. Its files are opened relative to its descriptor, so that it
 // does not matter if the dir is replaced by a symlink after it was opened.
 type Dir struct {
-	fd   int
-	name string
-	id   FileID
+	fd      int
+	name    string
+	id      FileID
+	mounted bool // it is the root of a mount
 }
 
 // Open opens the daemon dir root/name. The error is fs.ErrNotExist if there is no directory
@@ -35,13 +36,40 @@ func openDirAt(in int, name, path string, flags int) (*Dir, error) {
 		return nil, &fs.PathError{Op: "opening daemon dir", Path: path, Err: err}
 	}
 	d := &Dir{fd: fd, name: filepath.Base(path)}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	st, err := statx(fd, "")
+	if err != nil {
 		unix.Close(fd)
-		return nil, &fs.PathError{Op: "fstat", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "statx", Path: path, Err: err}
 	}
-	d.id = FileID{Dev: uint64(st.Dev), Ino: st.Ino}
+	d.id = FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino}
+	d.mounted = st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 	return d, nil
+}
+
+// statx returns what the kernel knows of path in the directory in, or of in itself. It does
+// not ask the server of a network file system, nor follow a symlink, so it does not wait for
+// one that does not answer. The attribute that something is mounted there is from Linux 5.8.
+func statx(in int, path string) (st unix.Statx_t, err error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	_, err = IgnoringEINTR(func() (int, error) {
+		return 0, unix.Statx(in, path, flags, unix.STATX_TYPE|unix.STATX_INO, &st)
+	})
+	return st, err
+}
+
+// Look says what root/name is, without asking the server of a network file system.
+func Look(root, name string) Kind {
+	st, err := statx(unix.AT_FDCWD, filepath.Join(root, name))
+	switch {
+	case err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return NoDirectory
+	case st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0:
+		return Mounted
+	}
+	return Directory
 }
 
 // Fd returns the dir's file descriptor.

@@ -13,9 +13,10 @@ import (
 // A Dir is an open daemon dir. Its files are opened through an os.Root, which refuses
 // symlinks that lead out of it.
 type Dir struct {
-	root *os.Root
-	name string
-	id   FileID
+	root    *os.Root
+	name    string
+	id      FileID
+	mounted bool // never: mount points are not known here
 }
 
 // Open opens the daemon dir root/name. The error is fs.ErrNotExist if there is no directory
@@ -42,6 +43,14 @@ func Open(root, name string) (*Dir, error) {
 		return nil, err
 	}
 	return &Dir{root: r, name: name, id: Identify(info)}, nil
+}
+
+// Look says what root/name is. Mount points are not told from other directories.
+func Look(root, name string) Kind {
+	if info, err := os.Lstat(filepath.Join(root, name)); err != nil || !info.IsDir() {
+		return NoDirectory
+	}
+	return Directory
 }
 
 // Close closes the directory; files opened from it stay open.

@@ -47,6 +47,7 @@ const (
 	ProblemEmpty              // the spawner may be between open and write
 	ProblemNotJSON            // see ParseSidecar; the spawner may be in the middle of writing
 	ProblemNotObject          // JSON, but not an object
+	ProblemNoAnswer           // the file system that is mounted there does not answer
 	ProblemIO                 // reading failed
 )
 
@@ -59,6 +60,7 @@ var problemCodes = [...]string{
 	ProblemEmpty:      "sidecar_empty",
 	ProblemNotJSON:    "sidecar_not_json",
 	ProblemNotObject:  "sidecar_not_object",
+	ProblemNoAnswer:   "no_answer",
 	ProblemIO:         "io_error",
 }
 

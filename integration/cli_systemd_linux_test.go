@@ -42,7 +42,7 @@ func (u *systemdUnit) mustSystemctl(args ...string) {
 // properties returns what systemd knows of the unit.
 func (u *systemdUnit) properties() map[string]string {
 	u.t.Helper()
-	time.Sleep(20 * time.Millisecond) // it is asked again and again
+	time.Sleep(50 * time.Millisecond) // it is asked again and again
 	text, err := u.systemctl("show", u.name, "-p", "ActiveState,SubState,Result,MainPID,NRestarts,StatusText,ExecMainStatus")
 	noError(u.t, err)
 	all := make(map[string]string)

@@ -147,6 +147,48 @@ func TestServiceThatFailsIsNotReady(t *testing.T) {
 	holder.stop(syscall.SIGTERM)
 }
 
+// A crash, and the SIGABRT of a watchdog, end it by a signal, which service managers take for
+// a failure, and not with the code of wrong usage. There is no core dump, and no secret in the
+// traces.
+func TestCrashEndsBySignal(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGABRT, syscall.SIGSEGV} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			root := runtimeRoot(t)
+			s := newSpawner(t, root)
+			s.spawn("a")
+			var stderr daemondirtest.Log
+			cmd := exec.Command("sh", "-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"`,
+				binary(t), "watch", "--log-format", "json", "--root", root)
+			cmd.Dir = t.TempDir()
+			cmd.Env = append(os.Environ(), "GOTRACEBACK=single")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			cmd.Stderr = &stderr
+			noError(t, cmd.Start())
+			late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+			defer late.Stop()
+			daemondirtest.Eventually(t, "the daemon is seen", func() bool {
+				return strings.Contains(stderr.String(), `"daemon.live"`) || cmd.Process.Signal(syscall.Signal(0)) != nil
+			})
+			noError(t, cmd.Process.Signal(sig))
+			_ = cmd.Wait() // its state says more
+			status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			if !status.Signaled() || status.Signal() != syscall.SIGABRT || status.CoreDump() {
+				t.Errorf("it ended with %v, want a SIGABRT without a core dump", cmd.ProcessState)
+			}
+			if cores, _ := os.ReadDir(cmd.Dir); len(cores) > 0 {
+				t.Errorf("it left %v", cores)
+			}
+			traces := stderr.String()
+			if !strings.Contains(traces, "runtimegc/watcher.") {
+				t.Errorf("there are no traces:\n%s", tail(traces, 2_000))
+			}
+			checkSecrets(t, "the traces", traces)
+		})
+	}
+}
+
 // The watchdog is answered while the loops turn, and only then: here they are stuck in
 // writing to a full pipe that nobody reads. With several roots one that is stuck is
 // enough.

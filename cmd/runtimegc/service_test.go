@@ -54,7 +54,7 @@ func TestUnitsSee(t *testing.T) {
 		for _, setting := range regexp.MustCompile(`(?m)^(ProtectProc|ProcSubset|PrivateTmp|ProtectHome|PrivateUsers|PrivatePIDs|PrivateNetwork|DynamicUser|TemporaryFileSystem|InaccessiblePaths|ReadOnlyPaths|RootDirectory|ProtectSystem=strict)`).FindAllString(text, -1) {
 			t.Errorf("%s sets %s", kind, setting)
 		}
-		for _, want := range []string{"\nType=notify\n", "\nWatchdogSec=", "\nExecReload=", "\nExecStart=", " AF_NETLINK\n"} {
+		for _, want := range []string{"\nType=notify\n", "\nWatchdogSec=", "\nStartLimitIntervalSec=0\n", "\nLimitCORE=1\n", "\nExecReload=", "\nExecStart=", " AF_NETLINK\n"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q", kind, strings.TrimSpace(want))
 			}

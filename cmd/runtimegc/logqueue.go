@@ -62,11 +62,11 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	if w.dropped > 0 || w.lines == queueLines || len(w.text)+len(line) > queueBytes {
 		w.dropped++
 		q.dropped.Add(1)
-		return len(line), nil
+	} else {
+		w.text = append(w.text, line...)
+		w.lines++
 	}
-	w.text = append(w.text, line...)
-	w.lines++
-	if w.lines == 1 {
+	if w.lines+w.dropped == 1 { // else the goroutine knows
 		select {
 		case q.more <- struct{}{}:
 		default:

@@ -121,6 +121,13 @@ func TestLogQueueHasFewBytes(t *testing.T) {
 	if err := q.close(daemondirtest.Patience); err != nil {
 		t.Error(err)
 	}
+
+	q = newLogQueue(&r.log)
+	q.Write(bytes.Repeat(line, 200)) // too long for an empty queue
+	daemondirtest.Eventually(t, "that is said", func() bool { return strings.Contains(r.log.String(), `"lines":1,`) })
+	if err := q.close(daemondirtest.Patience); err != nil {
+		t.Error(err)
+	}
 }
 
 // Lines that cannot be written, as on a full disk, are missing as well, and said to be when

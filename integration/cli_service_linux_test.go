@@ -79,19 +79,6 @@ func (m *serviceManager) await(what string) (before []string) {
 	}
 }
 
-// silence waits until nothing was told for so long.
-func (m *serviceManager) silence(d time.Duration) {
-	m.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		select {
-		case <-m.told:
-		case <-time.After(d):
-			return
-		}
-	}
-	m.t.Fatalf("the service never fell silent for %v", d)
-}
-
 // The messages of a service's life, in their order.
 func TestServiceNotifies(t *testing.T) {
 	t.Parallel()

@@ -101,8 +101,8 @@ func TestLogQueueOfAReaderThatStandsStill(t *testing.T) {
 		t.Errorf("only %d lines written; the queue has room for %d", written, queueLines)
 	}
 	before, _, _ := strings.Cut(r.log.String(), "log.dropped")
-	if n := strings.Count(before, "\n"); n < queueLines || n == written {
-		t.Errorf("the first gap is said to be after %d lines of %d", n, written)
+	if n := strings.Count(before, "\n"); n < queueLines {
+		t.Errorf("the first gap is said to be after %d lines", n)
 	}
 }
 

@@ -79,7 +79,7 @@ func mustEndInTime(t *testing.T, cmd *exec.Cmd, code int) {
 }
 
 // crowded is how many dirs are more than a log can keep.
-const crowded = 5000
+const crowded = 6000
 
 // crowdToCome returns a root that does not exist, and what makes it appear with all its dirs.
 func crowdToCome(t *testing.T) (root string, appear func()) {

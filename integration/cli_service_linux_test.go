@@ -3,14 +3,11 @@ package integration
 // What a service manager is told: the tests are the manager.
 
 import (
-	"bufio"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -80,19 +77,6 @@ func (m *serviceManager) await(what string) (before []string) {
 			m.t.Fatalf("the service did not tell %q within %v, but %d others, the last %q", what, patience, len(before), before[max(0, len(before)-5):])
 		}
 	}
-}
-
-// silence waits until nothing was told for so long.
-func (m *serviceManager) silence(d time.Duration) {
-	m.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		select {
-		case <-m.told:
-		case <-time.After(d):
-			return
-		}
-	}
-	m.t.Fatalf("the service never fell silent for %v", d)
 }
 
 // The messages of a service's life, in their order.
@@ -189,62 +173,32 @@ func TestCrashEndsBySignal(t *testing.T) {
 	}
 }
 
-// The watchdog is answered while the loops turn, and only then: here they are stuck in
-// writing to a full pipe that nobody reads. With several roots one that is stuck is
-// enough.
-func TestWatchdogOfABlockedLoop(t *testing.T) {
+// A reader of --log-file that stands still, here of a FIFO, does not hold up the reload that
+// reopens it.
+func TestReloadWhileNobodyReadsTheLogFile(t *testing.T) {
 	t.Parallel()
-	for rule, more := range map[string]int{"one root": 0, "the first of three": 2} {
-		t.Run(rule, func(t *testing.T) {
-			t.Parallel()
-			root := runtimeRoot(t)
-			args := []string{"--root", root}
-			for range more {
-				args = append(args, "--root", runtimeRoot(t))
-			}
-			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
-				t.Fatal(err)
-			}
-			m := newServiceManager(t)
-			cmd := m.start(w, args...)
-			w.Close()
-			m.await("READY=1")
-			for range 3 {
-				m.await("WATCHDOG=1")
-			}
-
-			// Some 200 bytes of log each.
-			s := newSpawner(t, root)
-			const dirs = 200
-			for i := range dirs {
-				if _, err := s.begin(fmt.Sprint("d", i), daemondirtest.Sidecar(time.Now(), time.Time{})); err != nil {
-					t.Fatal(err)
-				}
-			}
-			m.silence(2 * time.Second) // twenty answers
-
-			// The reader is back: so is the watchdog's answer, and no line is missing.
-			var added atomic.Int32
-			go func() {
-				for log := bufio.NewScanner(r); log.Scan(); {
-					if strings.Contains(log.Text(), `"daemon.added"`) {
-						added.Add(1)
-					}
-				}
-			}()
-			for range 3 {
-				m.await("WATCHDOG=1")
-			}
-			daemondirtest.Eventually(t, "every daemon is told of", func() bool { return added.Load() == dirs })
-			noError(t, cmd.Process.Signal(syscall.SIGTERM))
-			if code := waitFor(t, cmd); code != 0 {
-				t.Errorf("exit code %d, want 0", code)
-			}
-		})
+	root := runtimeRoot(t)
+	fifo := filepath.Join(t.TempDir(), "log")
+	noError(t, unix.Mkfifo(fifo, 0o600))
+	r, err := os.OpenFile(fifo, os.O_RDWR, 0) // or the program would wait for a reader before it starts
+	noError(t, err)
+	defer r.Close()
+	narrow(t, r)
+	fill(t, root, 100, daemondirtest.Sidecar(ago(time.Minute), time.Time{}), noProcess)
+	m := newServiceManager(t)
+	cmd := m.start(nil, "--root", root, "--log-file", fifo)
+	m.await("STATUS=watching 100 daemon dirs in 1 root")
+	daemondirtest.Eventually(t, "the FIFO is full", func() bool {
+		n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
+		noError(t, err)
+		return n > 3000 // and no line of 100 more fits
+	})
+	for range 2 {
+		noError(t, cmd.Process.Signal(syscall.SIGHUP))
+		m.await("RELOADING=1")
+		m.await("READY=1")
 	}
+	m.await("WATCHDOG=1")
+	noError(t, cmd.Process.Signal(syscall.SIGTERM))
+	mustEndInTime(t, cmd, 1)
 }

@@ -47,6 +47,7 @@ var levels = map[string][]string{
 	"config.reloaded":    {"info"},
 	"config.invalid":     {"warn"},
 	"log.unwritable":     {"warn"},
+	"log.dropped":        {"warn"},
 	"root.shared":        {"info"},
 	"proc.foreign":       {"warn"},
 }

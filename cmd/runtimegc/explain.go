@@ -24,7 +24,10 @@ func (o *options) find(ctx context.Context, name string) (*registry.Registry, er
 	var found *registry.Registry
 	for _, root := range o.roots.list {
 		reg := registry.New(root)
-		switch err := watcher.ScanDir(ctx, reg, name); {
+		end := o.underWay.begin("the reading of " + filepath.Join(root, name))
+		err := watcher.ScanDir(ctx, reg, name)
+		end()
+		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, fmt.Errorf("reading daemon dir %q: %w", filepath.Join(root, name), err)

@@ -84,7 +84,9 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		if err := o.scan(ctx, collector.Registry()); err != nil {
 			return err
 		}
+		end := o.underWay.begin("the checks of " + root)
 		rows := collector.Plan(ctx).Rows
+		end()
 		if states := o.states.words; len(states) > 0 {
 			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -127,7 +128,9 @@ type logFile struct {
 	path  string
 	roots []string
 
-	mu sync.Mutex // guards f
+	next atomic.Pointer[os.File] // reopened; takes the next line
+
+	mu sync.Mutex // guards f; held while a line is written, which can take forever
 	f  *os.File
 }
 
@@ -136,7 +139,8 @@ func openLogFile(path string, roots []string) (*logFile, error) {
 	return l, l.reopen()
 }
 
-// reopen opens the file before it closes the old one, so that no line is lost.
+// reopen opens the file before the old one is closed, so that no line is lost. It does not
+// wait for a line that is being written.
 func (l *logFile) reopen() error {
 	if err := refuseInRoot("the log file", l.path, l.path, l.roots); err != nil {
 		return err
@@ -145,18 +149,31 @@ func (l *logFile) reopen() error {
 	if err != nil {
 		return fmt.Errorf("opening log file: %w", err)
 	}
-	l.mu.Lock()
-	old := l.f
-	l.f = f
-	l.mu.Unlock()
-	if old != nil {
-		old.Close()
+	if unused := l.next.Swap(f); unused != nil {
+		unused.Close()
+	}
+	if l.mu.TryLock() { // else the next line does it
+		l.change()
+		l.mu.Unlock()
 	}
 	return nil
+}
+
+// change takes the reopened file, if there is one. The caller holds mu.
+func (l *logFile) change() {
+	next := l.next.Swap(nil)
+	if next == nil {
+		return
+	}
+	if l.f != nil {
+		l.f.Close()
+	}
+	l.f = next
 }
 
 func (l *logFile) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.change()
 	return l.f.Write(line)
 }

@@ -26,7 +26,7 @@ import (
 func main() {
 	prepareCrash()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -37,25 +37,25 @@ func (e usageError) Unwrap() error { return e.error }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cmd := newRootCommand()
+	opts := newOptions()
+	cmd := newRootCommand(opts)
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
+	err := endInTime(ctx, endTimeout, &opts.underWay, cmd.ExecuteContext)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "runtimegc: %s\n", daemondir.Printable(err.Error()))
+	last, code := fmt.Sprintf("runtimegc: %s\n", daemondir.Printable(err.Error())), 1
 	var usage usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintln(stderr, "Run 'runtimegc --help' for usage.")
-		return 2
+		last, code = last+"Run 'runtimegc --help' for usage.\n", 2
 	}
-	return 1
+	writeInTime(stderr, lastLineTimeout, last)
+	return code
 }
 
-func newRootCommand() *cobra.Command {
-	opts := newOptions()
+func newRootCommand(opts *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "runtimegc",
 		Short:   "Remove the runtime directories of daemons that are long dead",

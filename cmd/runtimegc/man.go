@@ -23,7 +23,7 @@ func addMan(to *cobra.Command) {
 		Args:   atMostOne("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// A new tree, because cobra has added commands to the one that is running.
-			root := newRootCommand()
+			root := newRootCommand(newOptions())
 			prepareMan(root)
 			header := &doc.GenManHeader{Section: "1", Source: "runtimegc " + version(), Manual: "User Commands"}
 			if len(args) == 0 {

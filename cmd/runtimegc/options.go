@@ -36,10 +36,12 @@ type options struct {
 	times     prune.Settings // in effect at the start
 	protected []string       // patterns, in effect at the start
 	log       zerolog.Logger
-	logTo     *logFile // nil: stderr
+	logOut    io.Writer // takes the lines of log
+	logTo     *logFile  // nil: stderr
 	stderr    io.Writer
 	terminal  bool    // whether stderr was a terminal at the start
 	screen    *screen // for progress; nil: there is none
+	underWay  underWay
 }
 
 func newOptions() *options {
@@ -71,6 +73,7 @@ func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
 
 // resolve finds the value of every option, checks the roots, and makes the logger.
 func (o *options) resolve(cmd *cobra.Command) (err error) {
+	defer o.underWay.begin("the checks of the roots, of daemon.toml and of the log file")()
 	o.flags = cmd.Flags()
 	if err := fromEnvironment(o.flags); err != nil {
 		return err
@@ -138,7 +141,7 @@ func (o *options) openLog() (err error) {
 	if err != nil {
 		return err
 	}
-	o.log = newLogger(out, level)
+	o.log, o.logOut = newLogger(out, level), out
 	return nil
 }
 

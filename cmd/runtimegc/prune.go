@@ -112,7 +112,9 @@ func (o *pruneOptions) run(ctx context.Context, stdout io.Writer) error {
 	var done atomic.Int64
 	stop := o.screen.follow(func() string { return fmt.Sprintf("pruning: %d of %d dirs", done.Load(), dirs) })
 	for _, collector := range collectors {
+		end := o.underWay.begin("the pass over " + collector.Registry().Root())
 		swept, err := collector.Sweep(ctx, func(prune.Row) { done.Add(1) })
+		end()
 		if err != nil {
 			stop()
 			return err
@@ -201,6 +203,7 @@ func (o *options) scan(ctx context.Context, reg *registry.Registry) error {
 		log := o.logOf(reg.Root())
 		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(reg.Root())).Msg("runtime root does not exist")
 	}
+	defer o.underWay.begin("the reading of " + reg.Root())()
 	defer o.screen.follow(func() string { return readingText(reg.Len()) })()
 	return watcher.Scan(ctx, reg)
 }

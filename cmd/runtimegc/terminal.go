@@ -27,6 +27,10 @@ const (
 	progressDelay    = 500 * time.Millisecond // until progress is first shown
 	progressInterval = 100 * time.Millisecond
 
+	// progressTimeout is how long a terminal that stands still (Ctrl-S) may hold up what was
+	// done, when its progress is erased.
+	progressTimeout = time.Second
+
 	eraseLine = "\r\x1b[K"
 )
 
@@ -71,9 +75,9 @@ func (s *screen) follow(text func() string) (stop func()) {
 	if s == nil {
 		return func() {}
 	}
-	stopped := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() {
+	stopped, erased := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(erased)
 		next := time.NewTimer(progressDelay)
 		defer next.Stop()
 		for {
@@ -86,10 +90,13 @@ func (s *screen) follow(text func() string) (stop func()) {
 				next.Reset(progressInterval)
 			}
 		}
-	})
+	}()
 	return func() {
 		close(stopped)
-		running.Wait()
+		select {
+		case <-erased:
+		case <-time.After(progressTimeout):
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -27,6 +28,7 @@ type watchOptions struct {
 	*options
 	dryRun  bool
 	metrics metrics.Options
+	queue   *logQueue
 	// As of the last reload.
 	current          prune.Settings
 	currentProtected []string
@@ -43,7 +45,11 @@ been dead for --stale-after. It waits for a root that does not exist yet. A root
 have only one watch: a second one prints who holds it, and exits. On another host or in
 another pid namespace, such as a container, it follows the first: it logs and refreshes
 the daemons that live there, removes nothing, and takes over when the first has ended.
-SIGINT and SIGTERM end a watch after it has finished what it is doing.
+SIGINT and SIGTERM end a watch after it has finished what it is doing, but within 5 s; a
+second one ends it at once.
+
+A reader of the log that stands still holds up nothing: lines are dropped, and the log
+says how many.
 
 On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
 or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,
@@ -74,7 +80,11 @@ collector, after each sweep and at the end.`,
 			if err := checkTextfile(w.metrics.Textfile.String(), w.roots.list); err != nil {
 				return err
 			}
-			return w.run(cmd.Context(), hangups)
+			w.queue = newLogQueue(w.logOut)
+			w.log = w.log.Output(w.queue)
+			err := w.run(cmd.Context(), hangups)
+			defer w.underWay.begin("the log")()
+			return cmp.Or(err, w.queue.close(drainTimeout))
 		},
 	}
 	cmd.Flags().Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
@@ -100,6 +110,9 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 		return err
 	}
 	defer published.Close()
+	if err := published.ExposeLog(o.queue.dropped.Load); err != nil {
+		return err
+	}
 	var watches []*rootWatch
 	for _, root := range o.roots.list {
 		w, err := o.newRootWatch(root, published.Root(root))
@@ -126,6 +139,7 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	for i, w := range watches {
 		running.Go(func() {
 			defer stop() // then the others stop as well
+			defer o.underWay.begin("the watch of " + w.reg.Root())()
 			failures[i] = w.run(ctx)
 		})
 	}
@@ -149,12 +163,15 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 					stop() // the terminal was closed
 					return
 				}
+				end := o.underWay.begin("a reload")
 				systemd.reload(func() { o.reload(watches) })
+				end()
 			}
 		}
 	})
 	running.Wait()
 	stopPublishing()
+	defer o.underWay.begin("the metrics")()
 	publishing.Wait()
 
 	var failed error

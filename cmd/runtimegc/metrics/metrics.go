@@ -88,6 +88,17 @@ func (m *Metrics) withProcess() prometheus.Gatherer {
 	return prometheus.Gatherers{m.registry, process}
 }
 
+// ExposeLog publishes how many lines of the log were dropped.
+func (m *Metrics) ExposeLog(dropped func() uint64) error {
+	if m == nil {
+		return nil
+	}
+	return m.registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "runtimegc_log_dropped_total",
+		Help: "Lines of the log that were dropped, because they were not read in time or could not be written.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 // The counts of one root.
 var (
 	daemonsDesc      = desc("daemons", "Daemon dirs in the root now, by state; invalid: without a usable sidecar.", "state")

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"io"
 	"runtime"
 	"slices"
@@ -28,6 +29,9 @@ func testMetrics(t *testing.T, opts Options, roots ...string) *Metrics {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
+	if err := m.ExposeLog(func() uint64 { return 7 }); err != nil {
+		t.Fatal(err)
+	}
 	for _, root := range roots {
 		reg := registry.New(root)
 		of := m.Root(root)
@@ -72,7 +76,7 @@ func TestLabels(t *testing.T) {
 					values[label.GetName()] = append(values[label.GetName()], label.GetValue())
 				}
 			}
-			if !hasRoot && family.GetName() != "runtimegc_build_info" {
+			if ofProcess := []string{"runtimegc_build_info", "runtimegc_log_dropped_total"}; !hasRoot && !slices.Contains(ofProcess, family.GetName()) {
 				t.Errorf("%s does not have the label root", family.GetName())
 			}
 		}
@@ -136,7 +140,7 @@ func TestNoMetrics(t *testing.T) {
 	if of != nil || of.Trace() != nil {
 		t.Error("the collector is traced")
 	}
-	if err := of.Expose(nil, nil); err != nil {
+	if err := errors.Join(of.Expose(nil, nil), m.ExposeLog(nil)); err != nil {
 		t.Error(err)
 	}
 	m.Publish(t.Context(), zerolog.Nop())

@@ -81,7 +81,7 @@ func TestServer(t *testing.T) {
 			for _, want := range []string{
 				`runtimegc_daemons{root="/a",state="alive"} 0`, `runtimegc_sweep_duration_seconds_count{root="/b"} 1`,
 				`runtimegc_notice_latency_seconds_count{event="daemon.live",root="/b"} 1`,
-				"go_goroutines", "\nruntimegc_build_info{",
+				"go_goroutines", "\nruntimegc_build_info{", "\nruntimegc_log_dropped_total 7\n",
 			} {
 				if code != 200 || !strings.Contains(text, want) {
 					t.Errorf("%d, and no %s in\n%s", code, want, text)

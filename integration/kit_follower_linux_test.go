@@ -59,8 +59,8 @@ func (f *follower) catchUp() {
 			ok = known && said != pid && !f.dead[death{e.daemon, said}]
 			f.said[e.daemon] = said
 		case "daemon.exited":
-			// A respawn may be over before it is seen; then it follows the one that was.
-			ok = known && (said == pid || int(e.number("previous_pid")) == pid)
+			// A life may be over before it is seen; then it follows the one that was, if one was.
+			ok = known && (said == pid || int(e.number("previous_pid")) == pid || pid == 0 && !f.dead[death{e.daemon, said}])
 			f.said[e.daemon], f.dead[death{e.daemon, said}] = 0, true
 		case "daemon.gone", "daemon.removed":
 			ok = known

@@ -48,15 +48,19 @@ func (o *observer) logLive(name string, d *daemon, pid daemondir.PID) {
 	o.traceLife("daemon.live", name, d.Reason)
 }
 
-// logExited logs that d is no longer alive; pid is the process that has exited.
-func (o *observer) logExited(name string, d *daemon, pid daemondir.PID, stale daemondir.Timestamp) {
+// logExited logs that d is no longer alive; pid is the process that has exited, and live, if
+// known, the one that was alive until now.
+func (o *observer) logExited(name string, d *daemon, pid, live daemondir.PID, stale daemondir.Timestamp) {
 	line := o.line(o.log.Info(), "daemon.exited", name)
-	if pid.Known && pid != d.lastPID {
+	switch {
+	case !live.Known:
+		line = line.Uint32("pid", pid.N)
+	case pid.Known && pid != live:
 		// A respawned process that has exited before we saw it. All we know of the previous
 		// one is that it is no longer the daemon.
-		line = line.Uint32("pid", pid.N).Uint32("previous_pid", d.lastPID.N)
-	} else {
-		line = line.Uint32("pid", d.lastPID.N)
+		line = line.Uint32("pid", pid.N).Uint32("previous_pid", live.N)
+	default:
+		line = line.Uint32("pid", live.N)
 	}
 	line = line.Str("reason", string(d.Reason))
 	withMS(line, "stale_at_unix_ms", stale).Msg("daemon has exited")

@@ -19,6 +19,9 @@ type observer struct {
 	exits   *proc.Exits // nil: only sweeps find exits
 	tracer  *tracer
 
+	rootFound chan struct{} // see foundAgain
+	scanned   bool          // all of the root was read since it was found
+
 	daemons   map[string]*daemon
 	invalids  map[string]invalidSidecar  // invalid sidecars that are not logged yet
 	debounce  *time.Timer                // runs while there are any
@@ -48,6 +51,7 @@ type daemon struct {
 	added      bool          // daemon.added was logged
 	live       bool          // daemon.live was logged, daemon.exited not yet
 	lastPID    daemondir.PID // of the last daemon.live
+	probedPID  daemondir.PID // the last known pid that was probed
 	lastLogged *lastLogged   // nil for most daemons
 }
 
@@ -87,6 +91,7 @@ func (c *Collector) newObserver() *observer {
 	o := &observer{
 		Collector: c,
 		changes:   c.reg.Follow(),
+		rootFound: make(chan struct{}),
 		tracer:    newTracer(c.trace),
 		daemons:   make(map[string]*daemon),
 		invalids:  make(map[string]invalidSidecar),
@@ -238,6 +243,10 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 
 // logLife logs a birth or an exit, if the probe of d has found one; pid was probed.
 func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemondir.PID) {
+	first := pid.Known && pid != d.probedPID
+	if pid.Known {
+		d.probedPID = pid
+	}
 	switch {
 	case d.State == Alive && !(d.live && d.lastPID == pid):
 		o.logLive(name, d, pid)
@@ -250,9 +259,17 @@ func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemon
 		if d.witnessed || !o.scope.Load().shared {
 			o.recordExit(d, e)
 		} // else a respawn elsewhere took its place, and what we write would be said of that
-		o.logExited(name, d, pid, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
+		o.logExited(name, d, pid, d.lastPID, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
+	case d.State == Dead && first && o.appeared() && !o.scope.Load().shared:
+		// Its life was over before we looked. When it ended is not known: the dir may have been
+		// moved here long after. So nothing is recorded, and its sidecar says when it was alive.
+		o.logExited(name, d, pid, daemondir.PID{}, staleAt(e.LastSeen, o.Times().StaleAfter))
 	}
 }
+
+// appeared reports whether what is observed now has come up since the root was found: because of
+// an event or, after events were lost or in what is polled, because a later scan has found it.
+func (o *observer) appeared() bool { return o.scanned || !o.eventAt.IsZero() }
 
 // recordExit has the time of an exit written into the sidecar: the daemon was alive until
 // then, and its dir is kept for all of StaleAfter from then on. The last refresh may be a

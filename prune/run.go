@@ -42,11 +42,15 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	defer stop()
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
-	failed := make(chan error, 1)
+	failed, found := make(chan error, 1), false
 	go func() {
 		defer stop() // without a watcher the registry would become outdated
 		failed <- w.RunLocked(watching, func(string) (string, func(), error) {
-			c.updateScope() // the root was found
+			c.updateScope()
+			if found {
+				o.foundAgain(ctx)
+			}
+			found = true
 			return c.enter()
 		})
 	}()
@@ -57,6 +61,7 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 
 // run is the observer's loop. Who signals whom:
 //
+//	the watcher    -> rootFound        a root was found again, and is scanned now
 //	the watcher    -> changes, synced  the registry has changed, or is equal to the root
 //	the kernel     -> exits            a live daemon has exited
 //	the observer   -> tasks            for the worker, one at a time
@@ -101,8 +106,11 @@ func (o *observer) run(ctx context.Context) {
 			for _, d := range o.daemons {
 				d.judgeAgainAt = 0 // other dirs may be due by the new times
 			}
+		case <-o.rootFound:
+			o.scanned = false
 		case <-o.changes.Synced():
-			due = true
+			o.observeChanges()
+			o.scanned, due = true, true
 		case <-o.sweepNow:
 			due = true
 		case <-tick.C:
@@ -121,6 +129,19 @@ func (o *observer) run(ctx context.Context) {
 		if !busy {
 			busy = o.advance(tasks)
 		}
+	}
+}
+
+// foundAgain tells run, from the watcher's goroutine, that a root was found after one was lost,
+// and has not been scanned yet. It returns when run knows, or ctx is done.
+func (o *observer) foundAgain(ctx context.Context) {
+	select {
+	case <-o.changes.Synced(): // was said of the last root
+	default:
+	}
+	select {
+	case o.rootFound <- struct{}{}:
+	case <-ctx.Done():
 	}
 }
 

@@ -136,8 +136,9 @@ func TestDeadWhenFirstSeenInASharedRoot(t *testing.T) {
 }
 
 // A root that is found, and found again, holds what died long ago.
+//
+// Not in parallel: what another test forks has our lock on the root for a moment.
 func TestDeadWhenTheRootIsFound(t *testing.T) {
-	t.Parallel()
 	b := watched(t, Options{SweepInterval: time.Hour})
 	other := t.TempDir()
 	for _, name := range []string{"a", "b"} {

@@ -117,8 +117,11 @@ func (o *observer) accountRemoval(out *outcome) {
 	if r.kept == Changed {
 		o.reg.Doubt(name)
 	}
+	if r.putBack {
+		o.awaitReturn(name)
+	}
 	if r.hidden != "" {
-		o.leftovers[r.hidden] = r.kept
+		o.leftovers[r.hidden] = leftover{kept: r.kept, was: d}
 	}
 	if r.hidden != "" || r.kept == "" && !o.dryRun {
 		o.forget(name)
@@ -145,15 +148,17 @@ func (o *observer) accountLeftover(out *outcome) {
 	default:
 		stats.Kept++
 	}
-	logged := o.leftovers[hidden]
-	putBack := r.hidden == "" && r.err == nil && !o.dryRun
-	if putBack {
+	left := o.leftovers[hidden]
+	logged := left.kept
+	if r.putBack {
 		delete(o.leftovers, hidden)
+		o.reinstate(nameOf(hidden), left, out.entry)
 	} else {
-		o.leftovers[hidden] = r.kept
+		left.kept = r.kept
+		o.leftovers[hidden] = left
 	}
 	if logged != r.kept {
-		o.logLeftoverKept(hidden, r, putBack)
+		o.logLeftoverKept(hidden, r, r.putBack)
 	}
 }
 

@@ -27,10 +27,13 @@ type task struct {
 	staleAfter time.Duration
 }
 
-// removal returns the name of the dir that the task removes, or "".
+// removal returns the name of the dir that the task removes or may put back, or "".
 func (t task) removal() string {
-	if t.kind == removing {
+	switch t.kind {
+	case removing:
 		return t.items[0].entry.Name
+	case finishing:
+		return nameOf(t.items[0].entry.Name)
 	}
 	return ""
 }

@@ -27,7 +27,7 @@
 //	shared.go     what a pid proves: shared roots, and /proc of another pid namespace
 //	refresh.go    setting last_seen_unix_ms, under a lease
 //	remove.go     removal, step by step; protections.go: the checks before it
-//	leftover.go   what an interrupted removal left
+//	leftover.go   what an interrupted removal left; return.go: what was put back
 //	explain.go    each check of one dir, and its outcome
 //	lock.go       one collector per root, and followers elsewhere
 //	log.go        every line that is logged; trace.go and totals.go: for metrics
@@ -121,6 +121,8 @@ type Collector struct {
 	lock         rootLock
 
 	busy atomic.Bool // Run or Sweep is running
+
+	reached func(step string) // of each remover, for tests
 
 	mu      sync.Mutex // guards times and protect
 	times   Settings

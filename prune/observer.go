@@ -25,10 +25,12 @@ type observer struct {
 	daemons   map[string]*daemon
 	invalids  map[string]invalidSidecar  // invalid sidecars that are not logged yet
 	debounce  *time.Timer                // runs while there are any
-	leftovers map[string]Reason          // quarantined dirs, and the reason logged for keeping them
+	recheck   *time.Timer                // runs while there are any in returning
+	leftovers map[string]leftover        // by quarantined name
+	returning map[string]struct{}        // dirs that were put back, see awaitReturn
 	removed   map[string]daemondir.Entry // dirs that we removed, until the registry shows it
 
-	beingRemoved string    // the dir that the worker is removing; its changes are ignored
+	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
 	pass *pass // nil: no sweep is under way
@@ -96,10 +98,13 @@ func (c *Collector) newObserver() *observer {
 		daemons:   make(map[string]*daemon),
 		invalids:  make(map[string]invalidSidecar),
 		debounce:  time.NewTimer(debounceDelay),
-		leftovers: make(map[string]Reason),
+		recheck:   time.NewTimer(recheckDelay),
+		leftovers: make(map[string]leftover),
+		returning: make(map[string]struct{}),
 		removed:   make(map[string]daemondir.Entry),
 	}
 	o.debounce.Stop()
+	o.recheck.Stop()
 	o.count(func(t *Totals) { t.Daemons = nil })
 	return o
 }
@@ -111,6 +116,7 @@ func (o *observer) close() error {
 		o.release(d)
 	}
 	o.debounce.Stop()
+	o.recheck.Stop()
 	return o.tracer.close()
 }
 
@@ -146,6 +152,12 @@ func (o *observer) observe(name string, why cause) {
 	}
 	e, ok := o.reg.Get(name)
 	d := o.daemons[name]
+	if !ok && o.returns(name) {
+		if d != nil && why == exitAnnounced {
+			o.release(d) // so that its next check finds that again
+		}
+		return
+	}
 	if d != nil && (!ok || e.Dir != d.dir && e.Dir != (daemondir.FileID{})) {
 		if d.added {
 			o.logGone(name)
@@ -164,13 +176,16 @@ func (o *observer) observe(name string, why cause) {
 	}
 	if daemondir.Quarantined(name) {
 		if _, known := o.leftovers[name]; !known {
-			o.leftovers[name] = ""
+			o.leftovers[name] = leftover{}
 		}
 		return
 	}
 	if d == nil {
 		d = &daemon{process: noProcess, dir: e.Dir}
 		o.daemons[name] = d
+		if left := o.leftovers[daemondir.QuarantinePrefix+name]; left.was != nil {
+			left.was.added = false // this dir has taken its place
+		}
 	}
 	if e.Sidecar != (daemondir.Stamp{}) && !d.added {
 		d.added = true

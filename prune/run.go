@@ -100,6 +100,8 @@ func (o *observer) run(ctx context.Context) {
 			o.observeExit(x)
 		case <-o.debounce.C:
 			o.logInvalids(false)
+		case <-o.recheck.C:
+			o.checkReturned()
 		case <-o.pings:
 		case <-o.timesChanged:
 			tick.Reset(o.Times().SweepInterval)

@@ -16,7 +16,7 @@ import (
 	"runtimegc/watcher"
 )
 
-// watched is a running bench with a real watcher.
+// watched is a bench with a real watcher, which runs once it is started.
 func watched(t *testing.T, opts Options) *bench {
 	t.Helper()
 	b := &bench{t: t, root: t.TempDir() + "/root", log: new(daemondirtest.Log)}
@@ -38,7 +38,7 @@ func watched(t *testing.T, opts Options) *bench {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	go func() { done <- c.Run(ctx, w) }()
+	b.start = func() { go func() { done <- c.Run(ctx, w) }() }
 	return b
 }
 
@@ -140,6 +140,7 @@ func TestDeadWhenFirstSeenInASharedRoot(t *testing.T) {
 // Not in parallel: what another test forks has our lock on the root for a moment.
 func TestDeadWhenTheRootIsFound(t *testing.T) {
 	b := watched(t, Options{SweepInterval: time.Hour})
+	b.start()
 	other := t.TempDir()
 	for _, name := range []string{"a", "b"} {
 		daemondirtest.MakeDead(t, other+"/root", name, time.Minute)

@@ -21,6 +21,7 @@
 //	observer.go   what is known of each daemon, and what has been logged about it
 //	plan.go       one pass: judging all entries, and planning what to do
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
+//	exits.go      having the exits of live daemons announced
 //	protect.go    what is never removed
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?

@@ -164,6 +164,18 @@ func (o *observer) keptLine(name string, r removal, message string) {
 	o.tracer.add(TraceEvent{Event: "daemon.kept", Daemon: name, Reason: r.kept})
 }
 
+// logDegraded logs that the exits of n daemons cannot be announced.
+func (o *observer) logDegraded(n int) {
+	o.log.Warn().Str("event", "watch.degraded").Str("reason", "open_files").
+		Str("error", "out of descriptors, raise the limit of open files").Int("unannounced", n).
+		Msg("the exits of some daemons cannot be announced; sweeps find them")
+}
+
+func (o *observer) logRestored() {
+	o.log.Info().Str("event", "watch.restored").Str("reason", "open_files").
+		Msg("the exits of all daemons are announced again")
+}
+
 // logSwept logs the end of a sweep, at debug level if it has changed nothing.
 func (o *observer) logSwept(s Stats, took time.Duration) {
 	line := o.log.Debug()

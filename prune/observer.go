@@ -19,13 +19,17 @@ type observer struct {
 	exits   *proc.Exits // nil: only sweeps find exits
 	tracer  *tracer
 
+	announcing  bool // the system can announce exits
+	unannounced int  // live daemons whose exits cannot be announced for lack of descriptors
+	degraded    bool // watch.degraded was logged of them, watch.restored not yet
+
 	rootFound chan struct{} // see foundAgain
 	scanned   bool          // all of the root was read since it was found
 
 	daemons   map[string]*daemon
 	invalids  map[string]invalidSidecar  // invalid sidecars that are not logged yet
 	debounce  *time.Timer                // runs while there are any
-	recheck   *time.Timer                // runs while there are any in returning
+	recheck   *time.Timer                // runs while there are dirs in returning, or exits to report
 	leftovers map[string]leftover        // by quarantined name
 	returning map[string]struct{}        // dirs that were put back, see awaitReturn
 	removed   map[string]daemondir.Entry // dirs that we removed, until the registry shows it
@@ -49,6 +53,7 @@ type daemon struct {
 	exitedAt     uint64              // when its exit was noticed, in ms since the epoch; 0: it was not
 	invalid      bool                // there is no usable sidecar
 	witnessed    bool                // we have seen it alive, with this pid and spawnedAt
+	unannounced  bool                // it is alive, and its exit cannot be announced
 
 	added      bool          // daemon.added was logged
 	live       bool          // daemon.live was logged, daemon.exited not yet
@@ -105,7 +110,7 @@ func (c *Collector) newObserver() *observer {
 	}
 	o.debounce.Stop()
 	o.recheck.Stop()
-	o.count(func(t *Totals) { t.Daemons = nil })
+	o.count(func(t *Totals) { t.Daemons, t.Unannounced = nil, 0 })
 	return o
 }
 
@@ -152,7 +157,7 @@ func (o *observer) observe(name string, why cause) {
 	}
 	e, ok := o.reg.Get(name)
 	d := o.daemons[name]
-	if !ok && o.returns(name) {
+	if _, returning := o.returning[name]; returning && !ok {
 		if d != nil && why == exitAnnounced {
 			o.release(d) // so that its next check finds that again
 		}
@@ -317,26 +322,11 @@ func (d *daemon) seen(e daemondir.Entry) daemondir.Entry {
 	return e
 }
 
-// watchExit has the exit of a live daemon announced. If its handle cannot be added, sweeps
-// will find the exit.
-func (o *observer) watchExit(name string, d *daemon) {
-	if d.handle != proc.NoHandle && (o.exits == nil || !o.exits.Add(d.handle, name)) {
-		d.close()
-	}
-}
-
-// release stops watching the process of d, and closes its handle.
-func (o *observer) release(d *daemon) {
-	if d.handle != proc.NoHandle && o.exits != nil {
-		o.exits.Remove(d.handle)
-	}
-	d.close()
-}
-
 // forget drops what is known of a daemon.
 func (o *observer) forget(name string) {
 	if d := o.daemons[name]; d != nil {
 		o.release(d)
+		o.setUnannounced(d, false)
 		o.countMove(d.state(), "")
 		delete(o.daemons, name)
 	}

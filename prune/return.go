@@ -21,37 +21,25 @@ type leftover struct {
 	was  *daemon // what was known of it before; nil: an earlier run left it
 }
 
-// awaitReturn notes that the dir name was put back. Until the watcher must have seen that, the
-// dir is not gone just because it has no entry.
+// awaitReturn notes that the dir name was put back. Until checkReturned it is not gone just
+// because it has no entry.
 func (o *observer) awaitReturn(name string) {
 	o.returning[name] = struct{}{}
 	o.recheck.Reset(recheckDelay)
 }
 
-// returns reports whether the dir name, which has no entry, was put back, and is there.
-func (o *observer) returns(name string) bool {
-	if _, ok := o.returning[name]; !ok {
-		return false
-	}
-	info, err := os.Lstat(o.path(name))
-	if err != nil {
-		return !fsys.Gone(err)
-	}
-	return info.IsDir()
-}
-
-// checkReturned forgets those dirs that were put back and have an entry again, or are gone,
-// which it logs.
+// checkReturned ends the wait for the dirs that have an entry again by now, and for those that
+// are gone after all, which it logs. Those that are there without an entry it awaits further.
 func (o *observer) checkReturned() {
 	for name := range o.returning {
 		if _, ok := o.reg.Get(name); !ok {
-			if o.returns(name) {
+			if info, err := os.Lstat(o.path(name)); err == nil && info.IsDir() || err != nil && !fsys.Gone(err) {
 				o.recheck.Reset(recheckDelay)
 				continue
 			}
-			o.observe(name, entryChanged)
 		}
 		delete(o.returning, name)
+		o.observe(name, entryChanged)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"runtimegc/prune/internal/proc"
 	"runtimegc/registry"
 )
 
@@ -70,12 +69,12 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 func (o *observer) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	var exits <-chan proc.Exit
-	if x, err := proc.NewExits(); err == nil {
-		o.exits, exits = x, x.Announced()
-		running.Go(x.Run)
-		defer x.Close()
-	}
+	o.openExits(&running)
+	defer func() {
+		if o.exits != nil {
+			o.exits.Close()
+		}
+	}()
 	tasks, reports := make(chan task, 1), make(chan report)
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	running.Go(func() { w.work(ctx, tasks, reports) })
@@ -96,12 +95,13 @@ func (o *observer) run(ctx context.Context) {
 			return
 		case <-o.changes.Ready():
 			o.observeChanges()
-		case x := <-exits:
+		case x := <-o.exits.Announced():
 			o.observeExit(x)
 		case <-o.debounce.C:
 			o.logInvalids(false)
 		case <-o.recheck.C:
 			o.checkReturned()
+			o.reportUnannounced(false)
 		case <-o.pings:
 		case <-o.timesChanged:
 			tick.Reset(o.Times().SweepInterval)
@@ -125,6 +125,7 @@ func (o *observer) run(ctx context.Context) {
 		}
 		if due && o.pass == nil {
 			due = false
+			o.openExits(&running)
 			o.observeChanges() // so that this sweep includes them
 			o.beginPass(nil)
 		}
@@ -310,5 +311,6 @@ func (o *observer) endPass() Stats {
 		t.LastSweep = time.Now()
 	})
 	o.logSwept(p.stats, took)
+	o.reportUnannounced(true)
 	return p.stats
 }

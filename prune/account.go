@@ -80,6 +80,9 @@ func (o *observer) accountRefresh(out *outcome, stats *Stats) {
 			d.lastLogged.refreshErr = ""
 		}
 		o.logRefreshed(name, out.fresh.LastSeen)
+	case errors.Is(out.err, errDiffers):
+		stats.Kept++
+		o.reg.Doubt(name)
 	case out.err == nil, errors.Is(out.err, errNotNow):
 		stats.Kept++
 	default:
@@ -114,8 +117,8 @@ func (o *observer) accountRemoval(out *outcome) {
 	if r.kept != "" && d != nil && r.kept != junkReason(out.entry) { // else it is no junk yet
 		o.logKept(name, d, r)
 	}
-	if r.kept == Changed {
-		o.reg.Doubt(name)
+	if r.kept == Changed || r.kept == Respawned || r.kept == Gone {
+		o.reg.Doubt(name) // it is not what its entry says
 	}
 	if r.putBack {
 		o.awaitReturn(name)

@@ -2,6 +2,7 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -144,7 +145,9 @@ func (w *worker) refresh(it item, ms uint64) outcome {
 	}
 	if w.refresher == nil {
 		if w.refresher, o.err = newRefresher(w.root); o.err != nil {
-			o.err = notNowIfGone(w.root, o.err)
+			if o.err = notNowIfGone(w.root, o.err); errors.Is(o.err, errDiffers) {
+				o.err = errNotNow // the root is gone, which the watcher sees
+			}
 			return o
 		}
 	}

@@ -30,15 +30,17 @@ func watched(t *testing.T, opts Options) *bench {
 		t.Fatal(err)
 	}
 	b.observer = &observer{Collector: c}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	b.start = func() { go func() { done <- c.Run(ctx, w) }() }
+	b.start = func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx, w) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
 	return b
 }
 

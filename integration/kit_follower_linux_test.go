@@ -27,6 +27,7 @@ type follower struct {
 	w    *watchProcess
 	from int            // lines that were taken in
 	said map[string]int // by name: the pid that was last said to live, 0 if none does
+	over map[string]int // by name: the pid whose exit was last said, 0 if none was since daemon.added
 	dead map[death]bool // whose exit was said
 	odd  []string       // lines that contradict or repeat what had been said
 	last time.Time      // of the last daemon.added or daemon.gone
@@ -40,7 +41,7 @@ type death struct {
 }
 
 func follow(w *watchProcess) *follower {
-	return &follower{w: w, said: make(map[string]int), dead: make(map[death]bool)}
+	return &follower{w: w, said: make(map[string]int), over: make(map[string]int), dead: make(map[death]bool)}
 }
 
 // catchUp takes in what was said since.
@@ -54,14 +55,14 @@ func (f *follower) catchUp() {
 		switch e.event {
 		case "daemon.added":
 			ok = !known
-			f.said[e.daemon], f.last = 0, e.time
+			f.said[e.daemon], f.over[e.daemon], f.last = 0, 0, e.time
 		case "daemon.live":
 			ok = known && said != pid && !f.dead[death{e.daemon, said}]
 			f.said[e.daemon] = said
 		case "daemon.exited":
-			// A respawn may be over before it is seen; then it follows the one that was.
-			ok = known && (said == pid || int(e.number("previous_pid")) == pid)
-			f.said[e.daemon], f.dead[death{e.daemon, said}] = 0, true
+			// A life may be over before it is seen; then it follows the one that was, if one was.
+			ok = known && (said == pid || int(e.number("previous_pid")) == pid || pid == 0 && said != f.over[e.daemon])
+			f.said[e.daemon], f.over[e.daemon], f.dead[death{e.daemon, said}] = 0, said, true
 		case "daemon.gone", "daemon.removed":
 			ok = known
 			delete(f.said, e.daemon)

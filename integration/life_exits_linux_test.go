@@ -89,7 +89,7 @@ func TestManyExitsAtOnce(t *testing.T) {
 			c.release()
 			c.reap() // zombies no more, which is nothing new
 			s.leave("last", text, noProcess)
-			w.next("daemon.added", "last")
+			w.next("daemon.exited", "last")
 			if !test.fits {
 				w.sweeps(1)
 			}
@@ -98,8 +98,8 @@ func TestManyExitsAtOnce(t *testing.T) {
 				loggedTimes(t, w, 1, "daemon.live", name)
 				loggedTimes(t, w, 1, "daemon.exited", name)
 			}
-			if left := len(w.all("daemon.exited", "")); left != n {
-				t.Errorf("daemon.exited was said %d times of %d daemons", left, n)
+			if left := len(w.all("daemon.exited", "")); left != n+1 {
+				t.Errorf("daemon.exited was said %d times of %d daemons", left, n+1)
 			}
 		})
 	}

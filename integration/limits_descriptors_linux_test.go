@@ -138,10 +138,10 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 }
 
 // With too few descriptors for a pidfd of each daemon, or for any, exits are found by
-// the sweep; nothing else is to be noticed.
+// the sweep, which is said; nothing else is to be noticed.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
-	for _, limit := range []int{150, 32} {
+	for _, limit := range []int{100, 32} {
 		t.Run(strconv.Itoa(limit), func(t *testing.T) {
 			t.Parallel()
 			root := runtimeRoot(t)
@@ -178,9 +178,61 @@ func TestFewDescriptors(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			for name, told := range warnings(w) {
-				t.Errorf("a warning of %q: %s", name, told[0].line)
-			}
+			mustOnlyLackHandles(t, w)
 		})
 	}
+}
+
+// mustOnlyLackHandles fails the test unless it was said once of each root that exits cannot be
+// announced, and nothing else is amiss.
+func mustOnlyLackHandles(t *testing.T, w *watchProcess) {
+	t.Helper()
+	roots := make(map[any]bool)
+	for _, told := range warnings(w) {
+		for _, e := range told {
+			if e.event != "watch.degraded" || e.reason != "open_files" || e.number("unannounced") <= 0 || roots[e.fields["root"]] {
+				t.Errorf("want one line about exits: %s", e.line)
+			}
+			roots[e.fields["root"]] = true
+		}
+	}
+	if len(roots) == 0 {
+		t.Error("it is not said that exits cannot be announced")
+	}
+	w.never("watch.restored", "")
+}
+
+// The roots of a process share its descriptors: what the pidfds of one take must be left for
+// the births, refreshes and removals in another.
+func TestFewDescriptorsForSeveralRoots(t *testing.T) {
+	t.Parallel()
+	var roots []*spawner
+	args := []string{"--sweep-interval", "1h"}
+	for range 4 {
+		root := memoryRoot(t)
+		s := newSpawner(t, root)
+		s.leave("due", daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
+		roots = append(roots, s)
+		args = append(args, "--root", root)
+	}
+	w := startWatchLimited(t, 256, args[3], append(args[:2:2], args[4:]...)...)
+	for range roots {
+		w.next("daemon.removed", "due")
+	}
+	pid := strconv.Itoa(bystander(t, "/"))
+	text := daemondirtest.Sidecar(time.Time{}, time.Now())
+	for i := range 480 {
+		name := fmt.Sprintf("d%03d", i)
+		roots[i%4].leave(name, text, pid)
+		w.next("daemon.live", name)
+	}
+	held := pidfds(w.cmd.Process.Pid)
+	if held < 64 || held > 128 {
+		t.Errorf("%d of 256 descriptors are pidfds", held)
+	}
+	for range roots {
+		w.next("watch.degraded", "")
+	}
+	w.stop(syscall.SIGTERM)
+	mustOnlyLackHandles(t, w)
 }

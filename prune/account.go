@@ -80,6 +80,9 @@ func (o *observer) accountRefresh(out *outcome, stats *Stats) {
 			d.lastLogged.refreshErr = ""
 		}
 		o.logRefreshed(name, out.fresh.LastSeen)
+	case errors.Is(out.err, errDiffers):
+		stats.Kept++
+		o.reg.Doubt(name)
 	case out.err == nil, errors.Is(out.err, errNotNow):
 		stats.Kept++
 	default:
@@ -114,11 +117,14 @@ func (o *observer) accountRemoval(out *outcome) {
 	if r.kept != "" && d != nil && r.kept != junkReason(out.entry) { // else it is no junk yet
 		o.logKept(name, d, r)
 	}
-	if r.kept == Changed {
-		o.reg.Doubt(name)
+	if r.kept == Changed || r.kept == Respawned || r.kept == Gone {
+		o.reg.Doubt(name) // it is not what its entry says
+	}
+	if r.putBack {
+		o.awaitReturn(name)
 	}
 	if r.hidden != "" {
-		o.leftovers[r.hidden] = r.kept
+		o.leftovers[r.hidden] = leftover{kept: r.kept, was: d}
 	}
 	if r.hidden != "" || r.kept == "" && !o.dryRun {
 		o.forget(name)
@@ -145,15 +151,17 @@ func (o *observer) accountLeftover(out *outcome) {
 	default:
 		stats.Kept++
 	}
-	logged := o.leftovers[hidden]
-	putBack := r.hidden == "" && r.err == nil && !o.dryRun
-	if putBack {
+	left := o.leftovers[hidden]
+	logged := left.kept
+	if r.putBack {
 		delete(o.leftovers, hidden)
+		o.reinstate(nameOf(hidden), left, out.entry)
 	} else {
-		o.leftovers[hidden] = r.kept
+		left.kept = r.kept
+		o.leftovers[hidden] = left
 	}
 	if logged != r.kept {
-		o.logLeftoverKept(hidden, r, putBack)
+		o.logLeftoverKept(hidden, r, r.putBack)
 	}
 }
 

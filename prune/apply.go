@@ -2,6 +2,7 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -27,10 +28,13 @@ type task struct {
 	staleAfter time.Duration
 }
 
-// removal returns the name of the dir that the task removes, or "".
+// removal returns the name of the dir that the task removes or may put back, or "".
 func (t task) removal() string {
-	if t.kind == removing {
+	switch t.kind {
+	case removing:
 		return t.items[0].entry.Name
+	case finishing:
+		return nameOf(t.items[0].entry.Name)
 	}
 	return ""
 }
@@ -141,7 +145,9 @@ func (w *worker) refresh(it item, ms uint64) outcome {
 	}
 	if w.refresher == nil {
 		if w.refresher, o.err = newRefresher(w.root); o.err != nil {
-			o.err = notNowIfGone(w.root, o.err)
+			if o.err = notNowIfGone(w.root, o.err); errors.Is(o.err, errDiffers) {
+				o.err = errNotNow // the root is gone, which the watcher sees
+			}
 			return o
 		}
 	}

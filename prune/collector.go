@@ -21,13 +21,14 @@
 //	observer.go   what is known of each daemon, and what has been logged about it
 //	plan.go       one pass: judging all entries, and planning what to do
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
+//	exits.go      having the exits of live daemons announced
 //	protect.go    what is never removed
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
 //	shared.go     what a pid proves: shared roots, and /proc of another pid namespace
 //	refresh.go    setting last_seen_unix_ms, under a lease
 //	remove.go     removal, step by step; protections.go: the checks before it
-//	leftover.go   what an interrupted removal left
+//	leftover.go   what an interrupted removal left; return.go: what was put back
 //	explain.go    each check of one dir, and its outcome
 //	lock.go       one collector per root, and followers elsewhere
 //	log.go        every line that is logged; trace.go and totals.go: for metrics
@@ -121,6 +122,8 @@ type Collector struct {
 	lock         rootLock
 
 	busy atomic.Bool // Run or Sweep is running
+
+	reached func(step string) // of each remover, for tests
 
 	mu      sync.Mutex // guards times and protect
 	times   Settings

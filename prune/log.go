@@ -48,15 +48,19 @@ func (o *observer) logLive(name string, d *daemon, pid daemondir.PID) {
 	o.traceLife("daemon.live", name, d.Reason)
 }
 
-// logExited logs that d is no longer alive; pid is the process that has exited.
-func (o *observer) logExited(name string, d *daemon, pid daemondir.PID, stale daemondir.Timestamp) {
+// logExited logs that d is no longer alive; pid is the process that has exited, and live, if
+// known, the one that was alive until now.
+func (o *observer) logExited(name string, d *daemon, pid, live daemondir.PID, stale daemondir.Timestamp) {
 	line := o.line(o.log.Info(), "daemon.exited", name)
-	if pid.Known && pid != d.lastPID {
+	switch {
+	case !live.Known:
+		line = line.Uint32("pid", pid.N)
+	case pid.Known && pid != live:
 		// A respawned process that has exited before we saw it. All we know of the previous
 		// one is that it is no longer the daemon.
-		line = line.Uint32("pid", pid.N).Uint32("previous_pid", d.lastPID.N)
-	} else {
-		line = line.Uint32("pid", d.lastPID.N)
+		line = line.Uint32("pid", pid.N).Uint32("previous_pid", live.N)
+	default:
+		line = line.Uint32("pid", live.N)
 	}
 	line = line.Str("reason", string(d.Reason))
 	withMS(line, "stale_at_unix_ms", stale).Msg("daemon has exited")
@@ -158,6 +162,18 @@ func (o *observer) keptLine(name string, r removal, message string) {
 		t.Kept[r.kept]++
 	})
 	o.tracer.add(TraceEvent{Event: "daemon.kept", Daemon: name, Reason: r.kept})
+}
+
+// logDegraded logs that the exits of n daemons cannot be announced.
+func (o *observer) logDegraded(n int) {
+	o.log.Warn().Str("event", "watch.degraded").Str("reason", "open_files").
+		Str("error", "out of descriptors, raise the limit of open files").Int("unannounced", n).
+		Msg("the exits of some daemons cannot be announced; sweeps find them")
+}
+
+func (o *observer) logRestored() {
+	o.log.Info().Str("event", "watch.restored").Str("reason", "open_files").
+		Msg("the exits of all daemons are announced again")
 }
 
 // logSwept logs the end of a sweep, at debug level if it has changed nothing.

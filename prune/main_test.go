@@ -79,6 +79,7 @@ type bench struct {
 	w      *registry.Writer
 	log    *daemondirtest.Log
 	locked bool
+	start  func() // see watched
 }
 
 func newBench(t *testing.T, opts Options) *bench { return newBenchIn(t, t.TempDir(), opts) }

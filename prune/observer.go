@@ -19,13 +19,22 @@ type observer struct {
 	exits   *proc.Exits // nil: only sweeps find exits
 	tracer  *tracer
 
+	announcing  bool // the system can announce exits
+	unannounced int  // live daemons whose exits cannot be announced for lack of descriptors
+	degraded    bool // watch.degraded was logged of them, watch.restored not yet
+
+	rootFound chan struct{} // see foundAgain
+	scanned   bool          // all of the root was read since it was found
+
 	daemons   map[string]*daemon
 	invalids  map[string]invalidSidecar  // invalid sidecars that are not logged yet
 	debounce  *time.Timer                // runs while there are any
-	leftovers map[string]Reason          // quarantined dirs, and the reason logged for keeping them
+	recheck   *time.Timer                // runs while there are dirs in returning, or exits to report
+	leftovers map[string]leftover        // by quarantined name
+	returning map[string]struct{}        // dirs that were put back, see awaitReturn
 	removed   map[string]daemondir.Entry // dirs that we removed, until the registry shows it
 
-	beingRemoved string    // the dir that the worker is removing; its changes are ignored
+	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
 	pass *pass // nil: no sweep is under way
@@ -44,10 +53,12 @@ type daemon struct {
 	exitedAt     uint64              // when its exit was noticed, in ms since the epoch; 0: it was not
 	invalid      bool                // there is no usable sidecar
 	witnessed    bool                // we have seen it alive, with this pid and spawnedAt
+	unannounced  bool                // it is alive, and its exit cannot be announced
 
 	added      bool          // daemon.added was logged
 	live       bool          // daemon.live was logged, daemon.exited not yet
 	lastPID    daemondir.PID // of the last daemon.live
+	probedPID  daemondir.PID // the last known pid that was probed
 	lastLogged *lastLogged   // nil for most daemons
 }
 
@@ -87,15 +98,19 @@ func (c *Collector) newObserver() *observer {
 	o := &observer{
 		Collector: c,
 		changes:   c.reg.Follow(),
+		rootFound: make(chan struct{}),
 		tracer:    newTracer(c.trace),
 		daemons:   make(map[string]*daemon),
 		invalids:  make(map[string]invalidSidecar),
 		debounce:  time.NewTimer(debounceDelay),
-		leftovers: make(map[string]Reason),
+		recheck:   time.NewTimer(recheckDelay),
+		leftovers: make(map[string]leftover),
+		returning: make(map[string]struct{}),
 		removed:   make(map[string]daemondir.Entry),
 	}
 	o.debounce.Stop()
-	o.count(func(t *Totals) { t.Daemons = nil })
+	o.recheck.Stop()
+	o.count(func(t *Totals) { t.Daemons, t.Unannounced = nil, 0 })
 	return o
 }
 
@@ -106,6 +121,7 @@ func (o *observer) close() error {
 		o.release(d)
 	}
 	o.debounce.Stop()
+	o.recheck.Stop()
 	return o.tracer.close()
 }
 
@@ -141,6 +157,12 @@ func (o *observer) observe(name string, why cause) {
 	}
 	e, ok := o.reg.Get(name)
 	d := o.daemons[name]
+	if _, returning := o.returning[name]; returning && !ok {
+		if d != nil && why == exitAnnounced {
+			o.release(d) // so that its next check finds that again
+		}
+		return
+	}
 	if d != nil && (!ok || e.Dir != d.dir && e.Dir != (daemondir.FileID{})) {
 		if d.added {
 			o.logGone(name)
@@ -159,13 +181,16 @@ func (o *observer) observe(name string, why cause) {
 	}
 	if daemondir.Quarantined(name) {
 		if _, known := o.leftovers[name]; !known {
-			o.leftovers[name] = ""
+			o.leftovers[name] = leftover{}
 		}
 		return
 	}
 	if d == nil {
 		d = &daemon{process: noProcess, dir: e.Dir}
 		o.daemons[name] = d
+		if left := o.leftovers[daemondir.QuarantinePrefix+name]; left.was != nil {
+			left.was.added = false // this dir has taken its place
+		}
 	}
 	if e.Sidecar != (daemondir.Stamp{}) && !d.added {
 		d.added = true
@@ -238,6 +263,10 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 
 // logLife logs a birth or an exit, if the probe of d has found one; pid was probed.
 func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemondir.PID) {
+	first := pid.Known && pid != d.probedPID
+	if pid.Known {
+		d.probedPID = pid
+	}
 	switch {
 	case d.State == Alive && !(d.live && d.lastPID == pid):
 		o.logLive(name, d, pid)
@@ -250,9 +279,17 @@ func (o *observer) logLife(name string, d *daemon, e daemondir.Entry, pid daemon
 		if d.witnessed || !o.scope.Load().shared {
 			o.recordExit(d, e)
 		} // else a respawn elsewhere took its place, and what we write would be said of that
-		o.logExited(name, d, pid, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
+		o.logExited(name, d, pid, d.lastPID, staleAt(d.seen(e).LastSeen, o.Times().StaleAfter))
+	case d.State == Dead && first && o.appeared() && !o.scope.Load().shared:
+		// Its life was over before we looked. When it ended is not known: the dir may have been
+		// moved here long after. So nothing is recorded, and its sidecar says when it was alive.
+		o.logExited(name, d, pid, daemondir.PID{}, staleAt(e.LastSeen, o.Times().StaleAfter))
 	}
 }
+
+// appeared reports whether what is observed now has come up since the root was found: because of
+// an event or, after events were lost or in what is polled, because a later scan has found it.
+func (o *observer) appeared() bool { return o.scanned || !o.eventAt.IsZero() }
 
 // recordExit has the time of an exit written into the sidecar: the daemon was alive until
 // then, and its dir is kept for all of StaleAfter from then on. The last refresh may be a
@@ -285,26 +322,11 @@ func (d *daemon) seen(e daemondir.Entry) daemondir.Entry {
 	return e
 }
 
-// watchExit has the exit of a live daemon announced. If its handle cannot be added, sweeps
-// will find the exit.
-func (o *observer) watchExit(name string, d *daemon) {
-	if d.handle != proc.NoHandle && (o.exits == nil || !o.exits.Add(d.handle, name)) {
-		d.close()
-	}
-}
-
-// release stops watching the process of d, and closes its handle.
-func (o *observer) release(d *daemon) {
-	if d.handle != proc.NoHandle && o.exits != nil {
-		o.exits.Remove(d.handle)
-	}
-	d.close()
-}
-
 // forget drops what is known of a daemon.
 func (o *observer) forget(name string) {
 	if d := o.daemons[name]; d != nil {
 		o.release(d)
+		o.setUnannounced(d, false)
 		o.countMove(d.state(), "")
 		delete(o.daemons, name)
 	}

@@ -15,6 +15,9 @@ import (
 // open, or it has changed since its daemon was judged.
 var errNotNow = errors.New("not now")
 
+// errDiffers is the errNotNow of a dir that is not, on disk, what its entry says.
+var errDiffers = fmt.Errorf("%w: it differs from its entry", errNotNow)
+
 // maxLeaseAge is how long after taking a lease we rely on it. If another process opens the
 // file, the kernel breaks the lease after /proc/sys/fs/lease-break-time, at least a second.
 // We may be stopped for that long between lease and write; comparing the time detects this
@@ -44,7 +47,7 @@ func (r *refresher) close() { r.root.Close() }
 // still says the same as e. No other byte changes, except for padding; mode and owner stay.
 // Under a lease the inode stays as well, and no update by another process is lost
 // (fsys.Patch); without leases one can be (fsys.Replace). It returns the new entry, or e if
-// there was nothing to write. The error is errNotNow or says what is wrong.
+// there was nothing to write. The error is errNotNow, errDiffers or says what is wrong.
 //
 // It makes six system calls: open, lease, read, write, stat, close.
 func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, error) {
@@ -103,16 +106,16 @@ func recheckWritten(f *daemondir.File, want, tail []byte, offset int) error {
 	return errNotNow
 }
 
-// read reads f, the sidecar of e. The error is errNotNow if it does not say the same as e.
+// read reads f, the sidecar of e. The error is errDiffers if it does not say the same as e.
 // Its inode may have changed, because only its content was judged.
 func (r *refresher) read(f *daemondir.File, e daemondir.Entry) ([]byte, daemondir.Sidecar, error) {
 	var same bool
 	if r.buf, same = f.Whole(r.buf, e.Sidecar.Size); !same {
-		return nil, daemondir.Sidecar{}, errNotNow
+		return nil, daemondir.Sidecar{}, errDiffers
 	}
 	parsed, problem := daemondir.ParseSidecar(r.buf)
 	if problem != daemondir.ProblemNone || parsed.SpawnedAt != e.SpawnedAt || parsed.Seen() != e.LastSeen {
-		return nil, parsed, errNotNow
+		return nil, parsed, errDiffers
 	}
 	return r.buf, parsed, nil
 }
@@ -136,7 +139,7 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 	tail, offset := parsed.WithLastSeen(text, ms)
 	switch err := fsys.Replace(path, e.Dir, f, text, tail, offset); {
 	case errors.Is(err, fsys.ErrChanged):
-		return errNotNow
+		return errDiffers
 	case err != nil:
 		return err
 	}
@@ -145,9 +148,13 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 	return nil
 }
 
-// notNowIfGone returns errNotNow if err is because the file is being removed or rewritten.
+// notNowIfGone returns errDiffers if err is because the file is gone, and errNotNow if it is
+// being rewritten.
 func notNowIfGone(path string, err error) error {
-	if fsys.Gone(err) || errors.Is(err, daemondir.ErrBusy) {
+	switch {
+	case fsys.Gone(err):
+		return errDiffers
+	case errors.Is(err, daemondir.ErrBusy):
 		return errNotNow
 	}
 	return fmt.Errorf("opening %q: %w", path, err)

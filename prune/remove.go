@@ -50,7 +50,8 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 	if err != nil {
 		return nil, err
 	}
-	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, invalidAfter: c.invalidAfter, dryRun: dryRun}
+	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, invalidAfter: c.invalidAfter,
+		dryRun: dryRun, reached: c.reached}
 	m.judge = func(e daemondir.Entry, l Liveness) Verdict {
 		v, _ := c.judge(e, l, m.now(), staleAfter)
 		return v
@@ -92,6 +93,7 @@ type removal struct {
 	fsys.Freed        // what was removed, the daemon dir included
 
 	hidden    string    // the quarantined name it was left under, if so
+	putBack   bool      // it was away under that name, and has its own again
 	notBefore time.Time // if known: another attempt before that would end the same way
 }
 
@@ -241,7 +243,7 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 	err := m.root.Rename(hidden, name)
 	switch {
 	case err == nil:
-		return keep(reason)
+		return removal{kept: reason, putBack: true}
 	case errors.Is(err, fs.ErrExist):
 		return removal{kept: reason, hidden: hidden}
 	case fsys.Gone(err):

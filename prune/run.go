@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"runtimegc/prune/internal/proc"
 	"runtimegc/registry"
 )
 
@@ -42,11 +41,15 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 	defer stop()
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
-	failed := make(chan error, 1)
+	failed, found := make(chan error, 1), false
 	go func() {
 		defer stop() // without a watcher the registry would become outdated
 		failed <- w.RunLocked(watching, func(string) (string, func(), error) {
-			c.updateScope() // the root was found
+			c.updateScope()
+			if found {
+				o.foundAgain(ctx)
+			}
+			found = true
 			return c.enter()
 		})
 	}()
@@ -57,6 +60,7 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 
 // run is the observer's loop. Who signals whom:
 //
+//	the watcher    -> rootFound        a root was found again, and is scanned now
 //	the watcher    -> changes, synced  the registry has changed, or is equal to the root
 //	the kernel     -> exits            a live daemon has exited
 //	the observer   -> tasks            for the worker, one at a time
@@ -65,12 +69,12 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 func (o *observer) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	var exits <-chan proc.Exit
-	if x, err := proc.NewExits(); err == nil {
-		o.exits, exits = x, x.Announced()
-		running.Go(x.Run)
-		defer x.Close()
-	}
+	o.openExits(&running)
+	defer func() {
+		if o.exits != nil {
+			o.exits.Close()
+		}
+	}()
 	tasks, reports := make(chan task, 1), make(chan report)
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	running.Go(func() { w.work(ctx, tasks, reports) })
@@ -91,18 +95,24 @@ func (o *observer) run(ctx context.Context) {
 			return
 		case <-o.changes.Ready():
 			o.observeChanges()
-		case x := <-exits:
+		case x := <-o.exits.Announced():
 			o.observeExit(x)
 		case <-o.debounce.C:
 			o.logInvalids(false)
+		case <-o.recheck.C:
+			o.checkReturned()
+			o.reportUnannounced(false)
 		case <-o.pings:
 		case <-o.timesChanged:
 			tick.Reset(o.Times().SweepInterval)
 			for _, d := range o.daemons {
 				d.judgeAgainAt = 0 // other dirs may be due by the new times
 			}
+		case <-o.rootFound:
+			o.scanned = false
 		case <-o.changes.Synced():
-			due = true
+			o.observeChanges()
+			o.scanned, due = true, true
 		case <-o.sweepNow:
 			due = true
 		case <-tick.C:
@@ -115,12 +125,26 @@ func (o *observer) run(ctx context.Context) {
 		}
 		if due && o.pass == nil {
 			due = false
+			o.openExits(&running)
 			o.observeChanges() // so that this sweep includes them
 			o.beginPass(nil)
 		}
 		if !busy {
 			busy = o.advance(tasks)
 		}
+	}
+}
+
+// foundAgain tells run, from the watcher's goroutine, that a root was found after one was lost,
+// and has not been scanned yet. It returns when run knows, or ctx is done.
+func (o *observer) foundAgain(ctx context.Context) {
+	select {
+	case <-o.changes.Synced(): // was said of the last root
+	default:
+	}
+	select {
+	case o.rootFound <- struct{}{}:
+	case <-ctx.Done():
 	}
 }
 
@@ -287,5 +311,6 @@ func (o *observer) endPass() Stats {
 		t.LastSweep = time.Now()
 	})
 	o.logSwept(p.stats, took)
+	o.reportUnannounced(true)
 	return p.stats
 }

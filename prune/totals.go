@@ -16,6 +16,10 @@ type Totals struct {
 	Kept         map[Reason]int // daemon.kept, as logged
 	Daemons      map[State]int  // the daemon dirs that exist now
 	LastSweep    time.Time      // when the last one ended; zero: none yet
+
+	// Unannounced counts the live daemons whose exits only sweeps find, because the limit of
+	// open files leaves no handle for them.
+	Unannounced int
 }
 
 type totals struct {

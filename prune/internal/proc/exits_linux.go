@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -12,17 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reservedFDs is how many descriptors are left for all else (logs, inotify, the files
-// of one read, one removal) when pidfds are held: Go raises the soft limit of open
-// files to the hard one, and what is beyond this is found by the sweep.
-const reservedFDs = 128
-
 // Exits announces at once which of the processes it was given has exited: one epoll over
 // their pidfds, waited for by one goroutine through Go's own poller.
 type Exits struct {
 	epoll *os.File // readable when a pidfd is
 	conn  syscall.RawConn
-	limit int
 	c     chan Exit
 	done  chan struct{}
 
@@ -30,8 +25,15 @@ type Exits struct {
 	names map[Handle]string
 }
 
-// NewExits returns an Exits that watches nothing yet. The error says why there is none.
+// NewExits returns an Exits that watches nothing yet. The error is [errors.ErrUnsupported] if the
+// system has no handles, or says why there is none now.
 func NewExits() (*Exits, error) {
+	switch self, err := unix.PidfdOpen(os.Getpid(), 0); err {
+	case nil:
+		unix.Close(self)
+	case unix.ENOSYS, unix.EPERM, unix.EACCES: // before Linux 5.3, or under a seccomp filter
+		return nil, fmt.Errorf("opening a pidfd: %w: %w", errors.ErrUnsupported, err)
+	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("making an epoll: %w", err)
@@ -52,26 +54,19 @@ func NewExits() (*Exits, error) {
 		x.epoll.Close()
 		return nil, fmt.Errorf("making an epoll: %w", err)
 	}
-	x.limit = 1024
-	var rlimit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil {
-		x.limit = int(min(rlimit.Cur, 1<<30))
-	}
+	budget.open(1)
 	return x, nil
 }
 
-// Add has the exit of the process behind h announced under name, once. It reports false
-// if there is no room for it: the caller closes h, and must look itself.
+// Add has the exit of the process behind h announced under name, once. It reports false if
+// the budget of this process has no room for h: the caller closes h, and must look itself.
 func (x *Exits) Add(h Handle, name string) bool {
-	x.mu.Lock()
-	room := len(x.names) < x.limit-reservedFDs
-	if room {
-		x.names[h] = name
-	}
-	x.mu.Unlock()
-	if !room {
+	if !budget.take() {
 		return false
 	}
+	x.mu.Lock()
+	x.names[h] = name
+	x.mu.Unlock()
 	var err error
 	_ = x.conn.Control(func(epfd uintptr) {
 		err = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, int(h),
@@ -86,12 +81,25 @@ func (x *Exits) Add(h Handle, name string) bool {
 // Remove forgets h; the kernel does when it is closed.
 func (x *Exits) Remove(h Handle) {
 	x.mu.Lock()
+	_, held := x.names[h]
 	delete(x.names, h)
 	x.mu.Unlock()
+	if held {
+		budget.give()
+	}
 }
 
-// Announced yields each exit as it happens.
-func (x *Exits) Announced() <-chan Exit { return x.c }
+// HasRoom reports whether the budget has room for an eighth more of what it holds, and not
+// only for what was given back just now.
+func (x *Exits) HasRoom() bool { return budget.hasRoom() }
+
+// Announced yields each exit as it happens; none if x is nil.
+func (x *Exits) Announced() <-chan Exit {
+	if x == nil {
+		return nil
+	}
+	return x.c
+}
 
 // Run announces exits until [Exits.Close].
 func (x *Exits) Run() {
@@ -123,8 +131,9 @@ func (x *Exits) Run() {
 	}
 }
 
-// Close ends Run.
+// Close ends Run. The handles remain, and with them their part of the budget, until Remove.
 func (x *Exits) Close() {
+	budget.open(-1)
 	close(x.done)
 	x.epoll.Close()
 }

@@ -16,6 +16,9 @@ func (*Exits) Add(Handle, string) bool { return false }
 // Remove has nothing to forget.
 func (*Exits) Remove(Handle) {}
 
+// HasRoom is not needed.
+func (*Exits) HasRoom() bool { return false }
+
 // Announced yields nothing.
 func (*Exits) Announced() <-chan Exit { return nil }
 

@@ -126,23 +126,6 @@ func TestExitIsAnnounced(t *testing.T) {
 	}
 }
 
-func TestExitsLeaveRoom(t *testing.T) {
-	x, err := NewExits()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	x.limit = reservedFDs + 1
-	q, cmd := start(t, "a")
-	for i, want := range []bool{true, false} {
-		_, h := inspect(uint32(cmd.Process.Pid), q)
-		defer h.Close()
-		if got := x.Add(h, strconv.Itoa(i)); got != want {
-			t.Errorf("handle %d is taken: %v, want %v", i, got, want)
-		}
-	}
-}
-
 // A start is within a clock tick of what it was, whatever the process calls itself, and
 // within the second that gopsutil cuts off of what that says.
 func TestStartOf(t *testing.T) {

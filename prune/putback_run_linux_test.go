@@ -1,0 +1,95 @@
+package prune
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// A removal that is called off after the rename puts the dir back. The watcher sees it go and
+// return, but it was never gone, unless it is removed right after that.
+func TestPutBackIsNotGone(t *testing.T) {
+	const n = 20
+	b := watched(t, Options{SweepInterval: time.Hour})
+	var dirs []daemondirtest.Dir
+	for i := range n {
+		dirs = append(dirs, daemondirtest.MakeDead(t, b.root, fmt.Sprintf("d%02d", i), 2*time.Hour))
+	}
+	needLeases(t, dirs[0])
+	last := dirs[n-1]
+	removed := make(chan error, 1)
+	b.reached = func(step string) {
+		if step != "renamed" {
+			return
+		}
+		hidden, _ := filepath.Glob(filepath.Join(b.root, daemondir.QuarantinePrefix+"*"))
+		name := strings.TrimPrefix(filepath.Base(hidden[0]), daemondir.QuarantinePrefix)
+		daemondirtest.Eventually(t, "the watcher has seen it go", func() bool {
+			_, ok := b.reg.Get(name)
+			return !ok
+		})
+		if _, err := daemondir.Protect(b.root, filepath.Base(hidden[0])); err != nil {
+			t.Error(err)
+		}
+		if name == last.Name {
+			go func() {
+				for !last.Exists() {
+				}
+				removed <- os.RemoveAll(last.Path())
+			}()
+		}
+	}
+	b.start()
+	daemondirtest.Eventually(t, "the sweep is over", func() bool { return b.Totals().Sweeps > 0 })
+	if err := <-removed; err != nil {
+		t.Error(err)
+	}
+	if line := b.wantEvents("daemon.gone", 1)[0]; line["daemon"] != last.Name {
+		t.Errorf("logged %v", line)
+	}
+	daemondirtest.Eventually(t, "all others are known again", func() bool { return b.reg.Len() == n-1 })
+	b.SweepNow()
+	daemondirtest.Eventually(t, "another sweep", func() bool { return b.Totals().Sweeps > 1 })
+	b.handled(func() {})
+	b.wantEvents("daemon.added", n+1)
+	b.wantEvents("daemon.kept", n) // not again, as of a dir that is new
+	b.wantEvents("daemon.exited", 0)
+	b.wantEvents("daemon.gone", 1)
+}
+
+// A dir that was left hidden, because its name was taken when it was to be put back, is put back
+// by a later sweep, and its daemon has not exited a second time.
+func TestPutBackLater(t *testing.T) {
+	b := watched(t, Options{SweepInterval: time.Hour})
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	needLeases(t, d)
+	b.reached = func(step string) {
+		if step != "renamed" {
+			return
+		}
+		if err := d.Mkdir(); err != nil {
+			t.Error(err)
+		}
+		if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
+			t.Error(err)
+		}
+	}
+	b.start()
+	daemondirtest.Eventually(t, "it is hidden", func() bool { return len(b.log.Events("daemon.kept")) == 1 })
+	daemondirtest.Eventually(t, "the other dir is known", func() bool { _, ok := b.reg.Get("a"); return ok })
+	if err := os.Remove(d.Path()); err != nil {
+		t.Fatal(err)
+	}
+	daemondirtest.Eventually(t, "the other dir is gone", func() bool { _, ok := b.reg.Get("a"); return !ok })
+	b.SweepNow()
+	daemondirtest.Eventually(t, "it is back", func() bool { _, ok := b.reg.Get("a"); return ok && d.Exists() })
+	b.handled(func() {})
+	b.wantEvents("daemon.exited", 0)
+	b.wantEvents("daemon.gone", 0) // the other had no sidecar
+}

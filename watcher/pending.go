@@ -161,11 +161,10 @@ func (p *pending) above(path string, op fsnotify.Op) bool {
 			continue
 		}
 		if op != fsnotify.Chmod {
-			p.mu.Lock()
-			p.rearm = true
-			p.mu.Unlock()
+			p.setRearm()
+		} else {
+			signal(p.root)
 		}
-		signal(p.root)
 		return true
 	}
 	return false
@@ -194,6 +193,14 @@ func (p *pending) takeMoved(name string) bool {
 	_, ok := p.moved[name]
 	delete(p.moved, name)
 	return ok
+}
+
+// setRearm records that the root's own watch, or one above it, may be gone.
+func (p *pending) setRearm() {
+	p.mu.Lock()
+	p.rearm = true
+	p.mu.Unlock()
+	signal(p.root)
 }
 
 func (p *pending) mustRearm() bool {

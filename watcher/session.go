@@ -114,6 +114,7 @@ func (s *session) awaitLock(ctx context.Context, err error) {
 		s.opts.Log.Warn().Str("event", "root.locked").Str("dir", daemondir.Printable(s.root)).Err(err).
 			Msg("the runtime root is locked; waiting until it can be served")
 	}
+	s.stall.end()
 	next := time.NewTimer(s.lockWait)
 	defer next.Stop()
 	for {
@@ -140,17 +141,21 @@ func (s *session) loop(ctx context.Context, state rootState) {
 	for {
 		s.reportDegraded()
 		poller.arm(s)
+		s.stall.end()
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.pending.root:
+			s.stall.begin()
 			if s.pending.mustRearm() || !inspectRoot(s.root).same(state) {
 				return
 			}
 		case <-check.C:
+			s.stall.begin()
 			if s.replaced(state) {
 				return
 			}
+			s.rewatch()
 		case <-s.pending.lost:
 			if wait, ok := s.resync.overflow(time.Now()); ok {
 				s.opts.Log.Warn().Str("event", "events.overflow").Int64("resync_in_ms", wait.Milliseconds()).
@@ -171,6 +176,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.rewatch()
 		case <-s.pings:
 		case <-poller.tick():
+			s.stall.begin()
 			if !inspectRoot(s.root).same(state) || s.retryWatches() {
 				return
 			}
@@ -178,6 +184,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 				s.pollRoot(ctx)
 			}
 		case <-poller.due():
+			s.stall.begin()
 			poller.fired()
 			s.look()
 		}
@@ -240,10 +247,15 @@ func (s *session) confirm(name string) {
 	s.read(name)
 }
 
-// rewatch watches and reads the dirs that have lost their watch.
+// rewatch watches and reads the dirs that have lost their watch. If the root or a directory
+// above it has, a new session must begin.
 func (s *session) rewatch() {
-	for _, name := range s.watches.lost(s.dir) {
+	names, above := s.watches.lost(s.dir)
+	for _, name := range names {
 		s.pending.names.Add(name, time.Time{})
+	}
+	if above {
+		s.pending.setRearm()
 	}
 }
 
@@ -258,6 +270,7 @@ func (s *session) recheckDoubts() {
 
 // answerPing answers a waiting ping, in the middle of work that may take long.
 func (s *session) answerPing() {
+	s.stall.begin()
 	select {
 	case <-s.pings:
 	default:

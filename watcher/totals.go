@@ -12,7 +12,7 @@ type Totals struct {
 	Overflows int64 // events.overflow, as logged
 	Resyncs   int64 // registry.resynced, as logged
 
-	Degraded bool // something cannot be watched now, and is polled
+	Degraded bool // something cannot be watched now, and is polled, or the root does not answer
 	Polled   int  // daemon dirs that are polled now
 }
 
@@ -22,11 +22,11 @@ type counters struct {
 }
 
 // Totals returns what the watcher has seen so far. Any goroutine may call it.
-func (t *counters) Totals() Totals {
+func (w *Watcher) Totals() Totals {
 	return Totals{
-		Events: t.events.Load(), Reads: t.reads.Load(),
-		Overflows: t.overflows.Load(), Resyncs: t.resyncs.Load(),
-		Degraded: t.polling.Load(), Polled: int(t.polled.Load()),
+		Events: w.events.Load(), Reads: w.reads.Load(),
+		Overflows: w.overflows.Load(), Resyncs: w.resyncs.Load(),
+		Degraded: w.polling.Load() || w.stall.now(), Polled: int(w.polled.Load()),
 	}
 }
 

@@ -80,6 +80,7 @@ type Watcher struct {
 
 	ran   atomic.Bool
 	pings chan struct{}
+	stall stall
 
 	ready    chan struct{} // see Ready
 	setReady func()        // closes ready, once
@@ -107,10 +108,12 @@ func New(opts Options) (*Watcher, error) {
 	opts.PollInterval = cmp.Or(opts.PollInterval, DefaultPollInterval)
 	opts.CheckInterval = cmp.Or(opts.CheckInterval, DefaultCheckInterval)
 	ready := make(chan struct{})
-	return &Watcher{
+	w := &Watcher{
 		opts: opts, root: opts.Registry.Root(), eventless: networkType, pings: make(chan struct{}),
 		ready: ready, setReady: sync.OnceFunc(func() { close(ready) }),
-	}, nil
+	}
+	w.stall = stall{limit: stallTime, onStall: w.logStall, onAnswer: w.logAnswer}
+	return w, nil
 }
 
 // ErrRan is returned by a second Run of the same watcher.
@@ -136,11 +139,14 @@ func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 	}
 	defer w.reg.Close()
 	w.lockRoot = lock
+	defer w.stall.end()
+	w.stall.begin()
 	if first := inspectRoot(w.root); first.err != nil {
 		return first.err
 	}
 	defer w.unlock()
 	for ctx.Err() == nil {
+		w.stall.begin()
 		s := w.newSession()
 		if w.onSession != nil {
 			w.onSession(s)
@@ -157,18 +163,43 @@ func (w *Watcher) RunLocked(ctx context.Context, lock Lock) error {
 // Registry returns the registry that the watcher writes.
 func (w *Watcher) Registry() *registry.Registry { return w.opts.Registry }
 
-// Ready is closed when the root has been read, or is missing and is being waited for.
+// Ready is closed when the root has been read, or is missing and is being waited for, or its
+// file system does not answer.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
 
 // Ping returns nil when the loop of Run answers, which it does even during a long scan, or
-// the error of ctx if that ends first. It is for a watchdog; any goroutine may call it.
+// is known to wait for a file system that does not answer. It returns the error of ctx if that
+// ends first. It is for a watchdog; any goroutine may call it.
 func (w *Watcher) Ping(ctx context.Context) error {
-	select {
-	case w.pings <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for {
+		select {
+		case w.pings <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-again.C:
+			// A new process would wait for the same file system.
+			if w.stall.now() {
+				return nil
+			}
+		}
 	}
+}
+
+// noAnswer is the reason of watch.degraded and watch.restored of a stall.
+const noAnswer = "no_answer"
+
+func (w *Watcher) logStall() {
+	w.event(w.opts.Log.Warn(), "watch.degraded", rootState{}).Str("reason", noAnswer).
+		Msg("the file system of the runtime root does not answer; waiting")
+	w.setReady()
+}
+
+func (w *Watcher) logAnswer() {
+	w.event(w.opts.Log.Info(), "watch.restored", rootState{}).Str("reason", noAnswer).
+		Msg("the file system of the runtime root answers again")
 }
 
 // rootState is what was found at the root's path: nothing, something that cannot be served

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"runtimegc/registry/daemondir"
@@ -34,6 +35,8 @@ type watches struct {
 	// yet), and byID the reverse.
 	byName map[string]daemondir.FileID
 	byID   map[daemondir.FileID]string
+
+	others map[string]struct{} // the watches of the root and above it, at the last call of lost
 
 	polled map[string]error // daemon dirs that are polled, and why
 	full   bool             // no more watches can be added until the next retry
@@ -181,19 +184,44 @@ func (w *watches) drop(root, name string) {
 	}
 }
 
-// lost drops and returns the daemon dirs in root that have a watch here, but not in
-// fsnotify (see byName: this happens when dirs are renamed faster than it reads events).
-func (w *watches) lost(root string) []string {
+// lost drops and returns the daemon dirs in root that have a watch here, but not in fsnotify:
+// this happens when dirs are renamed faster than it reads events (see byName), and when
+// something that was mounted on one is unmounted. It also reports whether the watch of the
+// root, or of a directory above it, was there at the last call and is no longer.
+func (w *watches) lost(root string) (names []string, above bool) {
 	if w.fsn == nil {
-		return nil
+		return nil, false
 	}
-	watched := make(map[string]struct{}, len(w.byName))
-	for _, path := range w.fsn.WatchList() {
-		watched[path] = struct{}{}
+	list, n := w.fsn.WatchList(), 0
+	others := make(map[string]struct{})
+	for _, path := range list {
+		name, inside := strings.CutPrefix(path, root+string(filepath.Separator))
+		if !inside {
+			others[path] = struct{}{}
+		} else if _, ok := w.byName[name]; ok {
+			n++
+		}
 	}
-	var names []string
+	if n < len(w.byName) {
+		names = w.dropUnlisted(root, list)
+	}
+	for path := range w.others {
+		if _, ok := others[path]; !ok {
+			above = true
+		}
+	}
+	w.others = others
+	return names, above
+}
+
+// dropUnlisted drops and returns the daemon dirs whose watches are not in list.
+func (w *watches) dropUnlisted(root string, list []string) (names []string) {
+	listed := make(map[string]struct{}, len(list))
+	for _, path := range list {
+		listed[path] = struct{}{}
+	}
 	for name := range w.byName {
-		if _, ok := watched[filepath.Join(root, name)]; !ok {
+		if _, ok := listed[filepath.Join(root, name)]; !ok {
 			names = append(names, name)
 		}
 	}

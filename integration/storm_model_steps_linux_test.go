@@ -23,7 +23,7 @@ type modelKind struct {
 	name   string
 	weight int
 	do     func(m *model)
-	root   bool // only root can
+	mounts bool // only who may mount things can
 	early  bool // not among the last steps
 }
 
@@ -105,7 +105,7 @@ var modelKinds = []modelKind{
 	{name: "sidecar garbled by another link", weight: 4, do: (*model).garbleByLink},
 	{name: "chmod of a dir", weight: 4, do: func(m *model) { m.bar((*place).path, 0o755) }},
 	{name: "chmod of a sidecar", weight: 4, do: func(m *model) { m.bar((*place).sidecar, 0o644) }},
-	{name: "mount over a daemon dir", weight: 4, root: true, do: (*model).mountOver},
+	{name: "mount over a daemon dir", weight: 4, mounts: true, do: (*model).mountOver},
 
 	// Dead, but held.
 	{name: "lock", weight: 4, do: func(m *model) { m.hold("locked", m.lock) }},
@@ -114,7 +114,7 @@ var modelKinds = []modelKind{
 	{name: "protect by a command", weight: 1, do: func(m *model) { m.hold("", m.protectByCommand) }},
 	{name: "protect by a mark", weight: 4, do: func(m *model) { m.hold("", protectByMark) }},
 	{name: "protect by a pattern", weight: 3, do: (*model).protectByPattern},
-	{name: "mount in a daemon dir", weight: 3, root: true, do: func(m *model) { m.hold("mount_point", mountIn) }},
+	{name: "mount in a daemon dir", weight: 3, mounts: true, do: func(m *model) { m.hold("mount_point", mountIn) }},
 
 	// Dirs move, and go.
 	{name: "cleanup of a dead one", weight: 8, do: func(m *model) { m.with(deceased, func(p *place) { _ = clearAway(p.path()) }) }},
@@ -130,7 +130,7 @@ var modelKinds = []modelKind{
 	{name: "root away, and back", weight: 2, do: (*model).rootAway},
 	{name: "root replaced", weight: 1, do: (*model).replaceRoot},
 	{name: "symlink to a root retargeted", weight: 2, do: (*model).retarget},
-	{name: "mount over a root", weight: 1, root: true, do: (*model).mountOverRoot},
+	{name: "mount over a root", weight: 1, mounts: true, do: (*model).mountOverRoot},
 
 	// What else may be in a root.
 	{name: "symlink in the root", weight: 1, do: func(m *model) { m.litter("", func(path string) error { return os.Symlink("/etc", path) }) }},

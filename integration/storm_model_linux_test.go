@@ -216,7 +216,8 @@ func (m *model) fail(p *place, format string, args ...any) {
 	text := fmt.Sprintf("RUNTIMEGC_SEED=%d, step %d: %s\n", m.seed, m.step, fmt.Sprintf(format, args...))
 	if p != nil {
 		runs := p.d != nil && syscall.Kill(p.d.pid, 0) == nil
-		text += fmt.Sprintf("live %v, its process runs: %v, stays %v, busy %v\nits steps:\n%s\nits log:\n%s", p.live, runs, p.stays, p.busy,
+		text += fmt.Sprintf("live %v, its process runs: %v, stays %v, busy %v; %d watches on it, %d on its root\nits steps:\n%s\nits log:\n%s",
+			p.live, runs, p.stays, p.busy, m.watchesOn(p.path()), m.watchesOn(p.shelf.root),
 			strings.Join(p.steps, "\n"), strings.Join(m.view.lines[daemonKey("", p.name)], ""))
 		out := run(m.t, "list", p.name, "--root", p.shelf.root, "--config", m.config.path)
 		text += "list says:\n" + out.stdout + out.stderr

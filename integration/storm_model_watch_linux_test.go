@@ -161,3 +161,17 @@ func (m *model) beside(command ...string) {
 	m.done[m.kind]++
 	run(m.t, append(command, m.flags()...)...).must(m.t)
 }
+
+// watchesOn returns how many inotify watches the watch has on a directory.
+func (m *model) watchesOn(dir string) (n int) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return 0
+	}
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", m.w.cmd.Process.Pid))
+	for _, path := range paths {
+		text, _ := os.ReadFile(path)
+		n += strings.Count(string(text), fmt.Sprintf(" ino:%x ", inode(info)))
+	}
+	return n
+}

@@ -26,8 +26,9 @@ const (
 	modelKindsEnv = "RUNTIMEGC_MODEL_KINDS" // which kinds, or, each with a "-", which not
 
 	modelSteps, modelStepsLong = 300, 100_000
-	modelCheckEvery            = 250 // steps between two looks at the truth
-	modelNames                 = 8   // in each root
+	modelTime                  = 3 * time.Second // the short form ends its steps then
+	modelCheckEvery            = 250             // steps between two looks at the truth
+	modelNames                 = 8               // in each root
 	modelStaleAfter            = 2 * time.Second
 	modelSweep                 = 250 * time.Millisecond
 )
@@ -268,15 +269,16 @@ func (m *model) resume() {
 // Whatever is done to several roots at once, and to the watch itself.
 func TestModelStorm(t *testing.T) {
 	t.Parallel()
-	steps := modelSteps
+	steps, length := modelSteps, modelTime
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
-		steps = modelStepsLong
+		steps, length = modelStepsLong, time.Hour
 	}
 	if given := os.Getenv(modelStepsEnv); given != "" {
 		var err error
 		if steps, err = strconv.Atoi(given); err != nil {
 			t.Fatalf("%s: %v", modelStepsEnv, err)
 		}
+		length = time.Hour
 	}
 	seed := seedOr(t, uint64(time.Now().UnixNano()))
 	t.Logf("RUNTIMEGC_SEED=%d", seed)
@@ -290,7 +292,7 @@ func TestModelStorm(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	for m.step = 1; m.step <= steps; m.step++ {
+	for m.step = 1; m.step <= steps && time.Since(began) < length; m.step++ {
 		k := kinds[m.rng.IntN(len(kinds))]
 		if k.early && m.step > steps*6/10 {
 			continue // the last steps are all of one process
@@ -314,7 +316,7 @@ func TestModelStorm(t *testing.T) {
 	}
 	m.kind = "end"
 	m.end()
-	t.Logf("%d steps in %v: %v", steps, time.Since(began).Round(time.Millisecond), m.done)
+	t.Logf("%d steps in %v: %v", m.step-1, time.Since(began).Round(time.Millisecond), m.done)
 	t.Logf("the log: %v; %d dirs that stayed were checked for their daemon.kept", m.view.count, m.view.keptChecked)
 	if steps >= 10_000 && os.Getenv(modelKindsEnv) == "" {
 		for _, k := range kinds {

@@ -342,6 +342,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		t: t, seed: seed, mounts: mounts, rng: rand.New(rand.NewPCG(seed, 0)), base: base, image: image,
 		done: make(map[string]int), config: newDaemonTOML(t), protected: make(map[string]int), view: newModelView(),
 	}
+	t.Cleanup(m.unmount)
 	noError(t, os.MkdirAll(filepath.Join(base, "roots"), 0o755))
 	for _, dir := range []string{"nursery", "aside", "empty"} {
 		noError(t, os.Mkdir(filepath.Join(base, dir), 0o755))

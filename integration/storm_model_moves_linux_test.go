@@ -133,6 +133,21 @@ func (m *model) mountOver() {
 	})
 }
 
+// unmount ends what a storm that failed has mounted, so that all can be removed.
+func (m *model) unmount() {
+	for _, s := range m.shelves {
+		if s.covered {
+			_ = unix.Unmount(s.root, unix.MNT_DETACH)
+		}
+	}
+	for _, p := range m.places {
+		if p.hidden {
+			_ = unix.Unmount(p.path(), unix.MNT_DETACH)
+		}
+		_ = unix.Unmount(filepath.Join(p.path(), "mnt"), unix.MNT_DETACH)
+	}
+}
+
 // clearAway removes a tree in which others write.
 func clearAway(path string) (err error) {
 	for range 100 {

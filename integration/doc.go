@@ -27,5 +27,8 @@
 //	RUNTIMEGC_SOAK    the number of cycles of the soak
 //	RUNTIMEGC_USES    for how long dirs are used at random, such as 5m
 //
+//	RUNTIMEGC_MODEL_STEPS  how many steps the storm of a model has
+//	RUNTIMEGC_MODEL_KINDS  of which kinds, by commas: those, or, each with a "-", all but those
+//
 // The package holds nothing but tests.
 package integration

@@ -33,6 +33,7 @@ var levels = map[string][]string{
 	"sidecar.invalid":   {"warn"},
 	"sidecar.refreshed": {"debug"},
 	"sweep.done":        {"debug", "info"}, // see checkSweep
+	"sweep.stuck":       {"warn"},
 	"events.overflow":   {"warn"},
 	"registry.resynced": {"info"},
 	"watch.degraded":    {"warn"},

@@ -8,6 +8,10 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
+// stuckTime is how long a task may take before it is logged that the worker is stuck. Most take
+// milliseconds; the removal of a tree of a million files takes longer.
+const stuckTime = 10 * time.Second
+
 // kind is what a task asks for.
 type kind uint8
 

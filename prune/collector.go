@@ -121,7 +121,8 @@ type Collector struct {
 	totals       totals
 	lock         rootLock
 
-	busy atomic.Bool // Run or Sweep is running
+	busy       atomic.Bool   // Run or Sweep is running
+	stuckAfter time.Duration // stuckTime, except in tests
 
 	reached func(step string) // of each remover, for tests
 
@@ -154,7 +155,7 @@ func New(opts Options) (*Collector, error) {
 		prober: prober{now: time.Now, clock: proc.NewClock(), scope: new(atomic.Pointer[scope])},
 		onRole: opts.OnRole, trace: opts.Trace, invalidAfter: opts.InvalidAfter, sharedRoot: sharedRoot,
 		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
-		sweepNow: make(chan struct{}, 1),
+		sweepNow: make(chan struct{}, 1), stuckAfter: stuckTime,
 	}
 	if err := c.SetProtect(opts.Protect); err != nil {
 		return nil, err

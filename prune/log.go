@@ -176,6 +176,12 @@ func (o *observer) logRestored() {
 		Msg("the exits of all daemons are announced again")
 }
 
+// logStuck logs that the worker's task takes long; name is the first dir of it.
+func (o *observer) logStuck(name string) {
+	o.line(o.log.Warn(), "sweep.stuck", name).Int64("waited_ms", o.stuckAfter.Milliseconds()).
+		Msg("the sweep waits for the disk; perhaps its file system does not answer")
+}
+
 // logSwept logs the end of a sweep, at debug level if it has changed nothing.
 func (o *observer) logSwept(s Stats, took time.Duration) {
 	line := o.log.Debug()

@@ -34,6 +34,7 @@ type observer struct {
 	returning map[string]struct{}        // dirs that were put back, see awaitReturn
 	removed   map[string]daemondir.Entry // dirs that we removed, until the registry shows it
 
+	inHand       string    // the first dir of the worker's task
 	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 

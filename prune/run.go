@@ -79,6 +79,9 @@ func (o *observer) run(ctx context.Context) {
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	running.Go(func() { w.work(ctx, tasks, reports) })
 
+	stuck := time.NewTimer(o.stuckAfter) // while the worker is busy
+	stuck.Stop()
+	defer stuck.Stop()
 	tick := time.NewTicker(o.Times().SweepInterval)
 	defer tick.Stop()
 	always := make(chan struct{})
@@ -119,8 +122,11 @@ func (o *observer) run(ctx context.Context) {
 			due = true
 		case <-mayJudge:
 			o.judge(judgeBatch)
+		case <-stuck.C:
+			o.logStuck(o.inHand)
 		case r := <-reports:
 			busy = false
+			stuck.Stop()
 			o.account(r)
 		}
 		if due && o.pass == nil {
@@ -130,7 +136,9 @@ func (o *observer) run(ctx context.Context) {
 			o.beginPass(nil)
 		}
 		if !busy {
-			busy = o.advance(tasks)
+			if busy = o.advance(tasks); busy {
+				stuck.Reset(o.stuckAfter)
+			}
 		}
 	}
 }
@@ -151,23 +159,28 @@ func (o *observer) foundAgain(ctx context.Context) {
 // advance gives the idle worker the next task, if there is one, or ends the pass if it is
 // over. It reports whether the worker is busy now.
 func (o *observer) advance(tasks chan<- task) bool {
-	if len(o.exited) > 0 {
-		tasks <- task{kind: recording, items: o.exited}
-		o.exited, o.recorded = nil, true
+	give := func(t task) bool {
+		o.beingRemoved, o.inHand = t.removal(), ""
+		if len(t.items) > 0 {
+			o.inHand = t.items[0].entry.Name
+		}
+		tasks <- t
 		return true
+	}
+	if len(o.exited) > 0 {
+		t := task{kind: recording, items: o.exited}
+		o.exited, o.recorded = nil, true
+		return give(t)
 	}
 	if o.pass == nil {
 		if o.recorded {
 			o.recorded = false
-			tasks <- task{kind: ending}
-			return true
+			return give(task{kind: ending})
 		}
 		return false
 	}
 	if t, ok := o.pass.next(); ok {
-		o.beingRemoved = t.removal()
-		tasks <- t
-		return true
+		return give(t)
 	}
 	if o.pass.over() {
 		o.endPass()

@@ -109,7 +109,10 @@ func CheckRoot(root string) error {
 		target, _ := filepath.EvalSymlinks(home) // empty: it does not exist
 		return target
 	})
-	if ok && target != "" {
+	switch {
+	case !ok:
+		homes[0] = filepath.Dir(home) // which may answer
+	case target != "":
 		homes = append(homes, target)
 	}
 	for _, dir := range homes {

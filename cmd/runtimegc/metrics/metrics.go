@@ -114,7 +114,7 @@ var (
 	readsDesc        = desc("dir_reads_total", "Daemon dirs read, because of an event, a scan or a poll.")
 	overflowsDesc    = desc("event_overflows_total", "Times that the kernel dropped events.")
 	resyncsDesc      = desc("resyncs_total", "Times that the whole root was read again because events were lost.")
-	degradedDesc     = desc("watch_degraded", "1 while something cannot be watched, and is polled or found by sweeps only.")
+	degradedDesc     = desc("watch_degraded", "1 while something cannot be watched, and is polled or found by sweeps only, or does not answer.")
 	unannouncedDesc  = desc("unannounced_exits", "Live daemons whose exits only sweeps find, because the limit of open files is too low.")
 	polledDesc       = desc("polled_dirs", "Daemon dirs that are polled now.")
 )

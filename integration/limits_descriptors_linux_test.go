@@ -207,7 +207,8 @@ func mustOnlyLackHandles(t *testing.T, w *watchProcess) {
 func TestFewDescriptorsForSeveralRoots(t *testing.T) {
 	t.Parallel()
 	var roots []*spawner
-	args := []string{"--sweep-interval", "1h"}
+	file := filepath.Join(t.TempDir(), "runtimegc.prom")
+	args := []string{"--sweep-interval", "1h", "--metrics-textfile", file}
 	for range 4 {
 		root := memoryRoot(t)
 		s := newSpawner(t, root)
@@ -215,7 +216,7 @@ func TestFewDescriptorsForSeveralRoots(t *testing.T) {
 		roots = append(roots, s)
 		args = append(args, "--root", root)
 	}
-	w := startWatchLimited(t, 256, args[3], append(args[:2:2], args[4:]...)...)
+	w := startWatchLimited(t, 256, args[5], append(args[:4:4], args[6:]...)...)
 	for range roots {
 		w.next("daemon.removed", "due")
 	}
@@ -235,4 +236,13 @@ func TestFewDescriptorsForSeveralRoots(t *testing.T) {
 	}
 	w.stop(syscall.SIGTERM)
 	mustOnlyLackHandles(t, w)
+	text, err := os.ReadFile(file)
+	noError(t, err)
+	got := parseSamples(t, string(text))
+	for _, s := range roots {
+		root := `{root="` + s.root + `"}`
+		if got["runtimegc_unannounced_exits"+root] <= 0 || got["runtimegc_watch_degraded"+root] != 1 {
+			t.Errorf("%v exits are not announced, degraded %v", got["runtimegc_unannounced_exits"+root], got["runtimegc_watch_degraded"+root])
+		}
+	}
 }

@@ -375,11 +375,10 @@ func TestEndWhileAMountHangs(t *testing.T) {
 		return strings.HasPrefix(procStatus(t, server.Process.Pid, "State"), "T")
 	})
 	var commands []*exec.Cmd
-	for _, command := range []string{"list", "prune", "watch"} {
-		// Several, because it depends on chance which thread hangs: the first one must not.
-		for range 3 {
-			commands = append(commands, startTo(t, nil, func(*exec.Cmd) {}, command, "--root", root))
-		}
+	// Several, because it depends on chance which thread hangs: the first one must not. The
+	// other commands end by themselves, see TestRootDoesNotAnswer.
+	for range 3 {
+		commands = append(commands, startTo(t, nil, func(*exec.Cmd) {}, "watch", "--root", root))
 	}
 	for _, cmd := range commands {
 		daemondirtest.Eventually(t, fmt.Sprint(cmd.Args, " hangs"), func() bool {

@@ -119,7 +119,14 @@ func (c configFile) read() (fileConfig, error) {
 	if c.path == "" {
 		return s, nil
 	}
-	text, err := os.ReadFile(c.path)
+	var text []byte
+	err, ok := daemondir.Within(answerTimeout, "read "+c.path, func() (err error) {
+		text, err = os.ReadFile(c.path)
+		return err
+	})
+	if !ok {
+		return s, fmt.Errorf("reading configuration %q: %w", c.path, daemondir.ErrNoAnswer)
+	}
 	if errors.Is(err, fs.ErrNotExist) && !c.must {
 		return s, nil
 	}

@@ -79,7 +79,10 @@ func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
 	_ = fromEnvironment(cmd.Flags()) // an error is reported when the command runs
 	var names []string
 	for _, root := range opts.roots.list {
-		entries, _ := os.ReadDir(root) // without a root there are no names
+		entries, _ := daemondir.Within(answerTimeout, "names "+root, func() []os.DirEntry {
+			entries, _ := os.ReadDir(root) // without a root there are no names
+			return entries
+		})
 		for _, entry := range entries {
 			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && daemondir.Printable(name) == name {
 				names = append(names, name)

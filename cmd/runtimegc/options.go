@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,7 @@ type options struct {
 	terminal  bool    // whether stderr was a terminal at the start
 	screen    *screen // for progress; nil: there is none
 	underWay  underWay
+	waits     bool // for a root that does not answer
 }
 
 func newOptions() *options {
@@ -78,7 +80,7 @@ func (o *options) resolve(cmd *cobra.Command) (err error) {
 	if err := fromEnvironment(o.flags); err != nil {
 		return err
 	}
-	if err := checkRoots(o.roots.list); err != nil {
+	if err := checkRoots(o.roots.list); err != nil && !(o.waits && errors.Is(err, daemondir.ErrNoAnswer)) {
 		return err
 	}
 	if o.file, err = newConfigFile(string(o.config)); err != nil {
@@ -153,33 +155,58 @@ func (o *options) logOf(root string) zerolog.Logger {
 	return o.log
 }
 
+// answerTimeout is how long the file system of a root, or of daemon.toml, may take to answer.
+const answerTimeout = 2 * time.Second
+
 // checkRoots refuses roots that must not be served, and roots that overlap, because two
-// collectors would work on the same directories.
+// collectors would work on the same directories. It returns [daemondir.ErrNoAnswer] if one of
+// them does not answer, and nothing is wrong with the others.
 func checkRoots(roots []string) error {
-	for i, root := range roots {
-		if err := daemondir.CheckRoot(root); err != nil {
+	var silent error
+	var answering []string
+	for _, root := range roots {
+		err, ok := daemondir.Within(answerTimeout, "root "+root, func() error { return daemondir.CheckRoot(root) })
+		switch {
+		case !ok && silent == nil:
+			silent = fmt.Errorf("root %q: %w", root, daemondir.ErrNoAnswer)
+		case !ok:
+		case err != nil:
 			return err
-		}
-		for _, other := range roots[:i] {
-			a, b := watcher.Resolve(other), watcher.Resolve(root)
-			switch inside, outside := within(a, b), within(b, a); {
-			case inside && outside:
-				return usageError{fmt.Errorf("the roots %q and %q are the same directory", other, root)}
-			case inside:
-				return usageError{fmt.Errorf("the root %q lies in the root %q", root, other)}
-			case outside:
-				return usageError{fmt.Errorf("the root %q lies in the root %q", other, root)}
+		default:
+			if err := refuseOverlap(answering, root); err != nil {
+				return err
 			}
+			answering = append(answering, root)
+		}
+	}
+	return silent
+}
+
+// refuseOverlap refuses a root that overlaps with one of others.
+func refuseOverlap(others []string, root string) error {
+	for _, other := range others {
+		a, b := watcher.Resolve(other), watcher.Resolve(root)
+		switch inside, outside := within(a, b), within(b, a); {
+		case inside && outside:
+			return usageError{fmt.Errorf("the roots %q and %q are the same directory", other, root)}
+		case inside:
+			return usageError{fmt.Errorf("the root %q lies in the root %q", root, other)}
+		case outside:
+			return usageError{fmt.Errorf("the root %q lies in the root %q", other, root)}
 		}
 	}
 	return nil
 }
 
 // refuseInRoot refuses to write the file path into one of the roots, because each write would
-// raise an event there. place is the path or its directory; symlinks in it are followed.
+// raise an event there. place is the path or its directory; symlinks in it are followed. What
+// does not answer is not compared.
 func refuseInRoot(what, path, place string, roots []string) error {
 	for _, root := range roots {
-		if within(watcher.Resolve(root), watcher.Resolve(place)) {
+		inside, ok := daemondir.Within(answerTimeout, place+" in "+root, func() bool {
+			return within(watcher.Resolve(root), watcher.Resolve(place))
+		})
+		if ok && inside {
 			return usageError{fmt.Errorf("%s %q lies in the root %q; keep it elsewhere", what, path, root)}
 		}
 	}

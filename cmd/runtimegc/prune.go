@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -199,7 +198,10 @@ func (o *options) newCollector(reg *registry.Registry, dryRun bool, trace func(p
 
 // scan reads the root of reg once. A root that does not exist is empty.
 func (o *options) scan(ctx context.Context, reg *registry.Registry) error {
-	if _, err := os.Stat(reg.Root()); errors.Is(err, fs.ErrNotExist) {
+	switch _, err := daemondir.Stat(reg.Root()); {
+	case errors.Is(err, daemondir.ErrNoAnswer):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
 		log := o.logOf(reg.Root())
 		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(reg.Root())).Msg("runtime root does not exist")
 	}

@@ -41,10 +41,14 @@ func newWatchCommand(opts *options) *cobra.Command {
 		Short: "Watch the runtime roots until interrupted",
 		Long: `watch logs every daemon that starts or exits and every directory that disappears,
 refreshes the sidecars of live daemons, and removes the directories of those that have
-been dead for --stale-after. It waits for a root that does not exist yet. A root can
-have only one watch: a second one prints who holds it, and exits. On another host or in
-another pid namespace, such as a container, it follows the first: it logs and refreshes
-the daemons that live there, removes nothing, and takes over when the first has ended.
+been dead for --stale-after. It waits for a root that does not exist yet, or whose file
+system does not answer, and serves the other roots meanwhile.
+
+A root can have only one watch: a second one prints who holds it, and exits. On another
+host or in another pid namespace, such as a container, it follows the first: it logs and
+refreshes the daemons that live there, removes nothing, and takes over when the first has
+ended.
+
 SIGINT and SIGTERM end a watch after it has finished what it is doing, but within 5 s; a
 second one ends it at once.
 
@@ -74,6 +78,7 @@ collector, after each sweep and at the end.`,
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
+			w.waits = true
 			if err := w.resolve(cmd); err != nil {
 				return err
 			}
@@ -218,7 +223,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 // run runs watcher and collector until ctx is done or the watcher fails.
 func (w *rootWatch) run(ctx context.Context) error {
 	began := time.Now()
-	if _, err := os.Stat(w.reg.Root()); err != nil || w.dryRun {
+	if _, err := daemondir.Stat(w.reg.Root()); err != nil || w.dryRun {
 		w.logStarted("") // root.found tells the role; a dry run has none
 	}
 	err := w.collector.Run(ctx, w.watcher)

@@ -1,12 +1,34 @@
 package daemondir
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
 )
 
-// answerTime is how long a file system that is mounted in the root may take to answer.
+// answerTime is how long a file system may take to answer on which nothing else should wait.
 const answerTime = time.Second
+
+// ErrNoAnswer says that a file system (FUSE, NFS) does not answer, or not soon enough.
+var ErrNoAnswer = errors.New("its file system does not answer")
+
+// Stat is [os.Stat], or [ErrNoAnswer] after a second.
+func Stat(path string) (fs.FileInfo, error) {
+	type result struct {
+		info fs.FileInfo
+		err  error
+	}
+	r, ok := Within(answerTime, "stat "+path, func() result {
+		info, err := os.Stat(path)
+		return result{info, err}
+	})
+	if !ok {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: ErrNoAnswer}
+	}
+	return r.info, r.err
+}
 
 // stuck has the keys of the calls that [Within] has given up and that have not returned.
 var stuck = struct {

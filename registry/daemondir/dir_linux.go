@@ -122,11 +122,11 @@ func (r *Root) PIDStamp(name string) Stamp {
 // is for callers that then take a lease: only regular files can be leased. The error is
 // fs.ErrNotExist if the dir or the file is something else, such as a symlink.
 func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
-	fd, err := OpenBeneath(r.fd, name+"/"+SidecarName(name), mode.flags(), 0)
+	fd, err := OpenBeneath(r.fd, name+"/"+SidecarName(name), mode.flags(), unix.RESOLVE_NO_XDEV)
 	switch err {
 	case nil:
 		return &File{fd: fd}, nil
-	case unix.ENOSYS, unix.EPERM: // before Linux 5.6, or a seccomp filter
+	case unix.ENOSYS, unix.EPERM, unix.EXDEV: // before Linux 5.6, or a seccomp filter; a mount
 		return r.openSidecarByDir(name, mode)
 	case unix.ENOTDIR, unix.ELOOP: // a file in the dir's place, a symlink
 		return nil, unix.ENOENT
@@ -134,7 +134,14 @@ func (r *Root) OpenSidecar(name string, mode Mode) (*File, error) {
 	return nil, openError(err)
 }
 
+// openSidecarByDir is OpenSidecar without openat2. A file system that is mounted on the dir has
+// a second to answer; the error is [ErrNoAnswer].
 func (r *Root) openSidecarByDir(name string, mode Mode) (*File, error) {
+	if Look(r.path, name) == Mounted {
+		if e, _ := Read(r.path, name); e.Problem == ProblemNoAnswer {
+			return nil, ErrNoAnswer
+		}
+	}
 	d, err := Open(r.path, name)
 	if err != nil {
 		return nil, err

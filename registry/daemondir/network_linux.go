@@ -35,12 +35,27 @@ var networkTypes = map[uint32]string{
 
 // NetworkType returns the name of path's file-system type if this kernel is not the only one
 // that changes what is there, or "". The error is fs.ErrNotExist if there is no such path, or
-// says why it cannot be determined.
+// says why it cannot be determined, such as [ErrNoAnswer] after a second.
 func NetworkType(path string) (string, error) {
+	type result struct {
+		kind string
+		err  error
+	}
+	r, ok := Within(answerTime, "type "+path, func() result {
+		kind, err := networkType(path)
+		return result{kind, err}
+	})
+	if !ok {
+		r.err = ErrNoAnswer
+	}
+	if r.err != nil {
+		return "", fmt.Errorf("determining the file system of %q: %w", Printable(path), r.err)
+	}
+	return r.kind, nil
+}
+
+func networkType(path string) (string, error) {
 	var st unix.Statfs_t
 	_, err := IgnoringEINTR(func() (int, error) { return 0, unix.Statfs(path, &st) })
-	if err != nil {
-		return "", fmt.Errorf("determining the file system of %q: %w", Printable(path), err)
-	}
-	return networkTypes[uint32(st.Type)], nil
+	return networkTypes[uint32(st.Type)], err
 }

@@ -54,7 +54,7 @@ func TestNetworkTypeOfFUSE(t *testing.T) {
 			if err := unix.Mount("test", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=54321,group_id=54321", fd)); err != nil {
 				return err
 			}
-			a.kind, a.err = NetworkType(dir)
+			a.kind, a.err = networkType(dir) // in this thread
 			return unix.Unmount(dir, unix.MNT_DETACH)
 		}()
 		answers <- a

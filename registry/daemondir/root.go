@@ -70,7 +70,8 @@ var ErrRefused = errors.New("refused as a runtime root")
 
 // CheckRoot returns [ErrRefused] if root is the root of a file system, the home directory
 // or a directory above it, or a directory for temporary files. It is also an error if root
-// is not a directory, or cannot be checked. A root that does not exist is no error.
+// is not a directory, or cannot be checked. A root that does not exist is no error. One of
+// those directories that does not answer is not the root, which does.
 func CheckRoot(root string) error {
 	info, err := os.Stat(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +94,7 @@ func CheckRoot(root string) error {
 		return fmt.Errorf("%q is the root of a file system: %w", root, ErrRefused)
 	}
 	for _, temp := range []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm"} {
-		if other, err := os.Stat(temp); err == nil && os.SameFile(info, other) {
+		if other, err := Stat(temp); err == nil && os.SameFile(info, other) {
 			return fmt.Errorf("%q is a directory for temporary files: %w", root, ErrRefused)
 		}
 	}
@@ -104,12 +105,19 @@ func CheckRoot(root string) error {
 		return nil
 	}
 	homes := []string{home}
-	if target, err := filepath.EvalSymlinks(home); err == nil {
+	target, ok := Within(answerTime, "real "+home, func() string {
+		target, _ := filepath.EvalSymlinks(home) // empty: it does not exist
+		return target
+	})
+	switch {
+	case !ok:
+		homes[0] = filepath.Dir(home) // which may answer
+	case target != "":
 		homes = append(homes, target)
 	}
 	for _, dir := range homes {
 		for last := ""; dir != last; last, dir = dir, filepath.Dir(dir) {
-			if other, err := os.Stat(dir); err == nil && os.SameFile(info, other) {
+			if other, err := Stat(dir); err == nil && os.SameFile(info, other) {
 				return fmt.Errorf("%q is your home directory or holds it: %w", root, ErrRefused)
 			}
 		}

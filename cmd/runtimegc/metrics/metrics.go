@@ -103,7 +103,7 @@ func (m *Metrics) ExposeLog(dropped func() uint64) error {
 var (
 	daemonsDesc      = desc("daemons", "Daemon dirs in the root now, by state; invalid: without a usable sidecar.", "state")
 	bornDesc         = desc("births_total", "Daemons verified alive: new, respawned, or found at the start.")
-	exitedDesc       = desc("exits_total", "Live daemons that have exited.")
+	exitedDesc       = desc("exits_total", "Daemons that have exited, and those of which nobody has seen more than that they are dead.")
 	removedDesc      = desc("removed_total", "Daemon dirs removed.")
 	removedBytesDesc = desc("removed_bytes_total", "Bytes freed by removals.")
 	keptDesc         = desc("kept_total", "Daemon dirs that are due, but kept: once per dir and reason, as daemon.kept in the log.", "reason")
@@ -114,7 +114,8 @@ var (
 	readsDesc        = desc("dir_reads_total", "Daemon dirs read, because of an event, a scan or a poll.")
 	overflowsDesc    = desc("event_overflows_total", "Times that the kernel dropped events.")
 	resyncsDesc      = desc("resyncs_total", "Times that the whole root was read again because events were lost.")
-	degradedDesc     = desc("watch_degraded", "1 while something cannot be watched and is polled.")
+	degradedDesc     = desc("watch_degraded", "1 while something cannot be watched, and is polled or found by sweeps only, or does not answer.")
+	unannouncedDesc  = desc("unannounced_exits", "Live daemons whose exits only sweeps find, because the limit of open files is too low.")
 	polledDesc       = desc("polled_dirs", "Daemon dirs that are polled now.")
 )
 
@@ -242,9 +243,10 @@ func (r *Root) Collect(c chan<- prometheus.Metric) {
 	counter(overflowsDesc, float64(watched.Overflows))
 	counter(resyncsDesc, float64(watched.Resyncs))
 	degraded := 0.
-	if watched.Degraded {
+	if watched.Degraded || pruned.Unannounced > 0 {
 		degraded = 1
 	}
 	gauge(degradedDesc, degraded)
+	gauge(unannouncedDesc, float64(pruned.Unannounced))
 	gauge(polledDesc, float64(watched.Polled))
 }

@@ -196,17 +196,16 @@ func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
 	if _, inside := place.find(exe); inside {
 		return ExeInside, nil
 	}
-	where := ExeElsewhere
-	err = eachMapping(dir, func(path string) bool {
+	mapped, err := mappings(dir)
+	for _, path := range mapped {
 		if _, inside := place.find(path); inside {
-			where = ExeInside
+			return ExeInside, nil
 		}
-		return where == ExeElsewhere
-	})
+	}
 	if err != nil {
 		return ExeUnknown, err
 	}
-	return where, nil
+	return ExeElsewhere, nil
 }
 
 // placeOf returns the view of the directory from a process.

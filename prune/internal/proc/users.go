@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/shirou/gopsutil/v3/process"
+
+	"runtimegc/registry/daemondir"
 )
 
 // A Use is one process's use of a directory.
@@ -34,7 +36,7 @@ type Users struct {
 	byName  map[string]Use // the directory's name
 	sockets map[uint32]Use // the number of the file that a socket is bound to
 
-	Unreadable int // processes of other users that we may not look into
+	Unreadable int // processes of other users that we may not look into, or that do not answer
 }
 
 // FindUsers takes the pass. root is free of symlinks, as the kernel names files. A process
@@ -77,18 +79,18 @@ func (u *Users) note(rel string, use Use) {
 }
 
 // count takes the errors of looking into one process: it may have exited, or belong to
-// another user. It returns one that is ours.
+// another user, or not answer. It returns one that is ours.
 func (u *Users) count(pid int32, errs ...error) error {
-	forbidden := false
+	unreadable := false
 	for _, err := range errs {
 		switch {
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
 			return fmt.Errorf("asking what pid %d uses: %w", pid, err)
-		case errors.Is(err, fs.ErrPermission):
-			forbidden = true
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, daemondir.ErrNoAnswer):
+			unreadable = true
 		}
 	}
-	if forbidden {
+	if unreadable {
 		u.Unreadable++
 	}
 	return nil

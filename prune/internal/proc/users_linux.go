@@ -83,10 +83,10 @@ func (l *lookout) task(p *user, exe string, exeErr error) error {
 	p.cwd, cwdErr = os.Readlink(p.dir + "/cwd")
 	l.use(p, p.cwd, "its working directory")
 	filesErr := l.files(p)
-	mapsErr := eachMapping(p.dir, func(path string) bool {
+	mapped, mapsErr := mappings(p.dir)
+	for _, path := range mapped {
 		l.use(p, path, "a mapped file")
-		return true
-	})
+	}
 	if net, err := os.Readlink(p.dir + "/ns/net"); err == nil {
 		p.net = net
 		l.nets[net] = append(l.nets[net], p)

@@ -104,7 +104,7 @@ func TestScanReadsHintsFirst(t *testing.T) {
 	for i := range 2 * scanBatch {
 		mkdir(t, filepath.Join(root, fmt.Sprint("daemon", i)))
 	}
-	onDisk, err := listDirs(root)
+	onDisk, err := listDirs(root, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,3 +119,15 @@ func TestScanReadsHintsFirst(t *testing.T) {
 		t.Errorf("%q is number %d of %d", last, slices.Index(order, last), len(order))
 	}
 }
+
+// Another directory in the place of the root is not listed.
+func TestOtherDirectoryIsNotListed(t *testing.T) {
+	root := newRoot(t)
+	is, was := inspectRoot(root), inspectRoot(newRoot(t))
+	if _, err := listDirs(root, is.info); err != nil {
+		t.Error(err)
+	}
+	if _, err := listDirs(root, was.info); !errors.Is(err, errReplaced) {
+		t.Errorf("error %v, want errReplaced", err)
+	}
+}

@@ -122,3 +122,17 @@ func TestKilledAfterAChangeByMmap(t *testing.T) {
 		return !d.Exists()
 	})
 }
+
+// That no process can be identified, for lack of descriptors, ends with the next sweep.
+func TestForeignForAMoment(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Options{})
+	daemondirtest.MakeLive(t, b.root, "a")
+	b.scope.Store(&scope{foreign: unix.EMFILE})
+	b.scan()
+	b.observeChanges()
+	b.wantDaemons(map[State]int{Unknown: 1})
+	b.beginPass(nil)
+	b.judge(1)
+	b.wantDaemons(map[State]int{Alive: 1})
+}

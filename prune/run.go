@@ -255,6 +255,10 @@ const maxDoubted = 64
 // since they were last judged: a dead daemon whose files have not changed costs only a
 // comparison.
 func (o *observer) beginPass(visit func(Row)) {
+	if visit == nil && o.scope.Load().foreign != nil {
+		// It may have been a lack of descriptors, and no removal will follow that asks again.
+		o.updateScope()
+	}
 	p := &pass{
 		began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit,
 		asking: o.lock.following.Load(),

@@ -30,14 +30,9 @@ type modelKind struct {
 // modelLeftOut are the kinds that are not done unless they are asked for, and what must be
 // mended first.
 var modelLeftOut = map[string]string{
-	"exchange of two roots":           "the root that finds the lock still held by the other ends the watch",
-	"few descriptors":                 "what cannot be read then is polled only every 30 s",
-	"mount over a daemon dir":         "no event tells, and nobody looks again",
-	"mount over a root":               "if the root is read at that moment, its dirs are lost for good",
-	"root away, and back":             "who looks for users at that moment finds none, and a used dir is removed",
-	"root replaced":                   "the same",
-	"sidecar changed by mmap":         "no event tells, and nobody looks again",
-	"sidecar garbled by another link": "no event tells, and nobody looks again",
+	"mount over a root":   "if it comes or goes during the look for users, that finds none, and a used dir is removed",
+	"root away, and back": "who looks for users at that moment finds none, and a used dir is removed",
+	"root replaced":       "the same",
 }
 
 var modelKinds = []modelKind{

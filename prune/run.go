@@ -258,16 +258,31 @@ func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 	return o.endPass()
 }
 
+// maxDoubted is how many of the dirs without a usable sidecar a sweep has read again; which
+// ones of more, is left to chance. That of a daemon that has lived is read in any case.
+// Nobody else reads them, and what mends one may raise no event, as a write through another
+// hard link.
+const maxDoubted = 64
+
 // beginPass begins a sweep. Without visit, it skips the dirs that cannot have become due
 // since they were last judged: a dead daemon whose files have not changed costs only a
 // comparison.
 func (o *observer) beginPass(visit func(Row)) {
+	if visit == nil && o.scope.Load().foreign != nil {
+		// It may have been a lack of descriptors, and no removal will follow that asks again.
+		o.updateScope()
+	}
 	p := &pass{
 		began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit,
 		asking: o.lock.following.Load(),
 	}
 	ms := unixMS(p.now)
+	doubted := 0
 	for name, d := range o.daemons {
+		if visit == nil && d.invalid && (d.live || doubted < maxDoubted) {
+			doubted++
+			o.reg.Doubt(name)
+		}
 		if visit == nil && ms < d.judgeAgainAt {
 			p.stats.count(d.state())
 			p.stats.Kept++

@@ -94,6 +94,7 @@ func (w *running) newSession() *session {
 			w.t.Fatal(err)
 		}
 	}
+	w.last = inspectRoot(w.root)
 	return w.Watcher.newSession()
 }
 
@@ -190,7 +191,7 @@ func (w *running) diff() string {
 // to notice each: a watch that is missing, or on another dir, is found out.
 func (w *running) checkWatched() {
 	w.t.Helper()
-	names, err := listDirs(w.root)
+	names, err := listDirs(w.root, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

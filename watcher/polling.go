@@ -182,7 +182,7 @@ func (s *session) list() {
 	if !changed && now.Sub(s.poll.listed) < retryAfter*s.opts.PollInterval {
 		return
 	}
-	names, err := listDirs(s.dir)
+	names, err := listDirs(s.dir, s.last.info)
 	if err != nil {
 		s.watches.listed = err
 		return

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,13 +21,22 @@ import (
 // scan does not delay the notice of a birth. 64 dirs take 2 to 5 ms.
 const scanBatch = 64
 
-// listDirs returns the names of the directories directly in root, without symlinks.
-func listDirs(root string) ([]string, error) {
+// errReplaced says that a root is not the directory that it was.
+var errReplaced = errors.New("the root was replaced, or something is mounted over it")
+
+// listDirs returns the names of the directories directly in root, without symlinks. The
+// error is errReplaced if root is not the directory want; nil: it may be any.
+func listDirs(root string, want fs.FileInfo) ([]string, error) {
 	f, err := os.Open(root)
 	if err != nil {
 		return nil, fmt.Errorf("listing root: %w", err)
 	}
 	defer f.Close()
+	if want != nil {
+		if info, err := f.Stat(); err != nil || !os.SameFile(info, want) {
+			return nil, fmt.Errorf("listing root: %w", cmp.Or(err, errReplaced))
+		}
+	}
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return nil, fmt.Errorf("listing root: %w", err)
@@ -42,15 +52,18 @@ func listDirs(root string) ([]string, error) {
 
 // scan reads every dir in the root, and every other name that the registry has.
 func (s *session) scan(ctx context.Context) {
-	names, err := listDirs(s.dir)
-	if err != nil {
-		// If the root has just disappeared, an event or the next check reports it. After any
-		// other error, such as a lack of descriptors, polling tries again.
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.watches.listed = err
-		}
+	names, err := listDirs(s.dir, s.last.info)
+	switch {
+	case errors.Is(err, errReplaced):
+		s.pending.setRearm()
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		return // it has just disappeared; an event or the next check reports it
+	case err != nil: // such as a lack of descriptors: polling tries again
+		s.watches.listed = err
 		return
 	}
+	listed := names
 	onDisk := make(map[string]struct{}, len(names))
 	for _, name := range names {
 		onDisk[name] = struct{}{}
@@ -76,6 +89,7 @@ func (s *session) scan(ctx context.Context) {
 		s.readPending(ctx)
 		readEach(s.dir, batch, func() { watch(i + 1) }, s.take)
 	}
+	s.readMissed(listed)
 	s.rewatch()
 	s.watches.listed = nil
 	if !s.scanned {
@@ -85,6 +99,22 @@ func (s *session) scan(ctx context.Context) {
 			s.synced = true
 			s.reg.SetSynced()
 		}
+	}
+}
+
+// readMissed has the dirs read again that a scan has listed, but has not found or could not
+// watch. They are gone, or something was mounted over the root for a moment, which raises no
+// event. If it still is, a new session must begin.
+func (s *session) readMissed(listed []string) {
+	for _, name := range listed {
+		_, known := s.opts.Registry.Get(name)
+		_, polled := s.watches.polled[name]
+		if !known || s.watches.canAdd(name) && !polled && !daemondir.Quarantined(name) {
+			s.pending.names.Add(name, time.Time{})
+		}
+	}
+	if s.replaced(s.last) {
+		s.pending.setRearm()
 	}
 }
 
@@ -130,7 +160,7 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 	if state := inspectRoot(root); !state.found() {
 		return state.err
 	}
-	names, err := listDirs(root)
+	names, err := listDirs(root, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

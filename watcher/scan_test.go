@@ -104,7 +104,7 @@ func TestScanReadsHintsFirst(t *testing.T) {
 	for i := range 2 * scanBatch {
 		mkdir(t, filepath.Join(root, fmt.Sprint("daemon", i)))
 	}
-	onDisk, err := listDirs(root)
+	onDisk, err := listDirs(root, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,5 +117,17 @@ func TestScanReadsHintsFirst(t *testing.T) {
 	s.scan(t.Context())
 	if order := names(w.changes.Queue); order[0] != last || len(order) != len(onDisk) {
 		t.Errorf("%q is number %d of %d", last, slices.Index(order, last), len(order))
+	}
+}
+
+// Another directory in the place of the root is not listed.
+func TestOtherDirectoryIsNotListed(t *testing.T) {
+	root := newRoot(t)
+	is, was := inspectRoot(root), inspectRoot(newRoot(t))
+	if _, err := listDirs(root, is.info); err != nil {
+		t.Error(err)
+	}
+	if _, err := listDirs(root, was.info); !errors.Is(err, errReplaced) {
+		t.Errorf("error %v, want errReplaced", err)
 	}
 }

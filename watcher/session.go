@@ -317,6 +317,8 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 	}
 	s.watches.dropUnbound(s.dir, name)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.replaced(s.last):
+		s.pending.setRearm() // something is mounted over the root, or it is gone
 	case errors.Is(err, fs.ErrNotExist):
 		s.watches.drop(s.dir, name)
 		s.polls.remove(name)

@@ -96,6 +96,7 @@ func undrained(t *testing.T, root string) *session {
 		watches: newWatches(fsn, nil),
 		polls:   newPolls(time.Second),
 	}
+	s.last = inspectRoot(root)
 	s.watches.addRoot(root)
 	return s
 }

@@ -34,8 +34,6 @@ var modelLeftOut = map[string]string{
 	"few descriptors":                 "what cannot be read then is polled only every 30 s",
 	"mount over a daemon dir":         "no event tells, and nobody looks again",
 	"mount over a root":               "if the root is read at that moment, its dirs are lost for good",
-	"root away, and back":             "who looks for users at that moment finds none, and a used dir is removed",
-	"root replaced":                   "the same",
 	"sidecar changed by mmap":         "no event tells, and nobody looks again",
 	"sidecar garbled by another link": "no event tells, and nobody looks again",
 }

@@ -30,9 +30,6 @@ type modelKind struct {
 // modelLeftOut are the kinds that are not done unless they are asked for, and what must be
 // mended first.
 var modelLeftOut = map[string]string{
-	"mount over a root":   "if it comes or goes during the look for users, that finds none, and a used dir is removed",
-	"root away, and back": "who looks for users at that moment finds none, and a used dir is removed",
-	"root replaced":       "the same",
 }
 
 var modelKinds = []modelKind{

@@ -110,14 +110,29 @@ func (m *remover) checkLock(a *attempt) finding {
 	return finding{}
 }
 
+// checkUsers looks whether anybody uses the dir. A dir that had another name when users were
+// looked for, or was elsewhere, was shown under another path, so then it looks anew.
 func (m *remover) checkUsers(a *attempt) finding {
-	if m.usersOutdated() {
-		if err := m.findUsers(); err != nil {
-			return refusal(err)
+	stood, err := m.root.StoodAt(a.e.Name, a.e.Dir, m.position)
+	if err == nil && (!stood || m.usersOutdated()) {
+		if !stood {
+			time.Sleep(2 * fsys.Tick) // so that its time stamp is older than the look
 		}
+		if err = m.findUsers(); err == nil {
+			stood, err = m.root.StoodAt(a.e.Name, a.e.Dir, m.position)
+		}
+	}
+	switch {
+	case errors.Is(err, fsys.ErrReplaced):
+		return finding{kept: Changed, details: "the runtime root was moved while its users were looked for"}
+	case err != nil:
+		return refusal(err)
 	}
 	if use, used := m.users.Of(a.e.Name); used {
 		return finding{kept: InUse, details: use.String()}
+	}
+	if !stood {
+		return finding{kept: Changed, details: "it was moved or changed while its users were looked for"}
 	}
 	switch n := m.users.Unreadable; {
 	case n == 1:

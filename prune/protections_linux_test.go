@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -184,7 +183,7 @@ func TestKeepWhenProbedAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newTestRemover(t, root, false)
-	m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour) // and the process table was read before
+	findNoUsers(t, m) // because the process table was read before
 	if r := m.remove(entryOf(t, d)); r.kept != Respawned {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -36,10 +37,14 @@ func TestRespawnRacesRemoval(t *testing.T) {
 	var harmed, refused, removed, kept int
 	// Where in the removal's time, about 200 us here, the spawn begins is spread evenly.
 	spread := 300 * time.Microsecond
-	for round := range rounds {
-		name := "d" + strconv.Itoa(round)
-		d := daemondirtest.MakeDead(t, root, name, 2*time.Hour)
-		daemondirtest.WriteFile(t, filepath.Join(d.Path(), name), "old trampoline")
+	dirs := make([]daemondirtest.Dir, rounds)
+	for round := range dirs {
+		d := daemondirtest.MakeDead(t, root, "d"+strconv.Itoa(round), 2*time.Hour)
+		daemondirtest.WriteFile(t, filepath.Join(d.Path(), d.Name), "old trampoline")
+		dirs[round] = d
+	}
+	time.Sleep(3 * fsys.Tick) // so that no removal looks for users once more
+	for round, d := range dirs {
 		e := entryOf(t, d)
 		m, err := testCollector(t, root).newRemover(time.Hour, false) // reads the process table, before
 		if err != nil {

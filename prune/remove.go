@@ -24,6 +24,7 @@ type remover struct {
 	users     proc.Users
 	usersAt   time.Time     // when they were looked for
 	usersTook time.Duration // how long that took
+	position  fsys.Position // of the root, all the while
 
 	staleAfter   time.Duration
 	invalidAfter time.Duration
@@ -56,7 +57,8 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 		v, _ := c.judge(e, l, m.now(), staleAfter)
 		return v
 	}
-	if err = m.findUsers(); err != nil {
+	// If the root is being moved, the first dir looks once more.
+	if err = m.findUsers(); err != nil && !errors.Is(err, fsys.ErrReplaced) {
 		root.Close()
 		return nil, err
 	}
@@ -69,13 +71,34 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 func (m *remover) close() { m.root.Close() }
 
 // findUsers looks for users. After an error nothing is known, so the next dir must try again.
-func (m *remover) findUsers() error {
+// The error is fsys.ErrReplaced if the root is moved each time.
+func (m *remover) findUsers() (err error) {
+	for range 5 {
+		if err = m.lookForUsers(); !errors.Is(err, fsys.ErrReplaced) {
+			break
+		}
+	}
+	return err
+}
+
+// lookForUsers looks once. The kernel names what a process uses by its path of that moment,
+// so the root must not be moved meanwhile, not even away and back.
+func (m *remover) lookForUsers() error {
 	began := time.Now()
+	position, err := m.root.Position()
+	if err != nil {
+		return err
+	}
+	m.step("looking for users")
 	users, err := proc.FindUsers(m.root.RealPath())
 	if err != nil {
 		return errors.New(err.Error()) // without its cause: a missing /proc is no missing dir
 	}
-	m.users, m.usersAt = users, time.Now()
+	m.step("looked for users")
+	if err := m.root.Stayed(position); err != nil {
+		return err
+	}
+	m.users, m.usersAt, m.position = users, time.Now(), position
 	m.usersTook = m.usersAt.Sub(began)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
+	"runtimegc/prune/internal/proc"
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
@@ -141,6 +143,17 @@ func newTestRemover(t *testing.T, root string, dryRun bool) *remover {
 	}
 	t.Cleanup(m.close)
 	return m
+}
+
+// findNoUsers has m believe that it has looked, and nobody uses what is there now.
+func findNoUsers(t *testing.T, m *remover) {
+	t.Helper()
+	time.Sleep(3 * fsys.Tick) // so that the time stamps are older than that look
+	position, err := m.root.Position()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.users, m.usersAt, m.position = proc.Users{}, time.Now().Add(time.Hour), position
 }
 
 // What cannot be removed is said once, counted, and tried again.

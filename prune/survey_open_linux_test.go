@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +48,7 @@ func TestOpenForAMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newTestRemover(t, root, false)
-	m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour)
+	findNoUsers(t, m)
 	time.AfterFunc(2*time.Millisecond, func() { f.Close() })
 	if r := m.remove(entryOf(t, d)); r.kept != "" {
 		t.Errorf("kept because %q: %v", r.kept, r.err)
@@ -135,7 +134,7 @@ func TestKeepWhatIsOpenElsewhere(t *testing.T) {
 			before := state(t, root)
 			for _, dryRun := range []bool{true, false} {
 				m := newTestRemover(t, root, dryRun)
-				m.users, m.usersAt = proc.Users{}, time.Now().Add(time.Hour) // who sees it is the survey
+				findNoUsers(t, m) // who sees it is the survey
 				a := &attempt{e: entryOf(t, d)}
 				_ = m.checkShape(a)
 				if f := m.checkContents(a); f.kept != InUse || !strings.Contains(f.details, `sub/log\n`) {

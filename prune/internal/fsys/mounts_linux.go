@@ -20,14 +20,18 @@ type mountsBelow struct {
 	root  string // without symlinks
 	table *os.File
 	names []string // mount points below the root, relative to it
+	count int      // of the changes of the table
 }
 
 // openMounts opens and reads the mount table. root must not contain symlinks.
 func openMounts(root string) (*mountsBelow, error) {
-	table, err := os.Open(mounts.Table)
+	// Not by os.Open: the poller of Go's runtime would poll it as well, and a change is
+	// reported only once.
+	fd, err := unix.Open(mounts.Table, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("reading mounts: %w", err)
+		return nil, fmt.Errorf("reading mounts: %w", failed("open", mounts.Table, err))
 	}
+	table := os.NewFile(uintptr(fd), mounts.Table)
 	m := &mountsBelow{root: root, table: table}
 	if err := m.read(); err != nil {
 		table.Close()
@@ -40,14 +44,8 @@ func (m *mountsBelow) close() { m.table.Close() }
 
 // below reports whether anything is mounted on name in the root, or below it.
 func (m *mountsBelow) below(name string) (bool, error) {
-	// poll(2) reports POLLPRI if the table has changed since the last poll
-	// (proc_pid_mounts(5)): one system call, instead of reading the whole table.
-	fds := []unix.PollFd{{Fd: int32(m.table.Fd()), Events: unix.POLLPRI}}
-	n, err := daemondir.IgnoringEINTR(func() (int, error) { return unix.Poll(fds, 0) })
-	if err != nil || n > 0 {
-		if err := m.read(); err != nil {
-			return false, err
-		}
+	if _, err := m.changes(); err != nil {
+		return false, err
 	}
 	for _, point := range m.names {
 		if point == name || strings.HasPrefix(point, name+"/") {
@@ -55,6 +53,20 @@ func (m *mountsBelow) below(name string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// changes returns how often the table has changed since it was opened, or more seldom if
+// nobody asked in between. If it has changed now, it is read again.
+func (m *mountsBelow) changes() (int, error) {
+	// poll(2) reports POLLPRI if the table has changed since the last poll
+	// (proc_pid_mounts(5)): one system call, instead of reading the whole table.
+	fds := []unix.PollFd{{Fd: int32(m.table.Fd()), Events: unix.POLLPRI}}
+	n, err := daemondir.IgnoringEINTR(func() (int, error) { return unix.Poll(fds, 0) })
+	if err != nil || n > 0 {
+		m.count++
+		err = m.read()
+	}
+	return m.count, err
 }
 
 func (m *mountsBelow) read() error {

@@ -6,7 +6,8 @@
 //	survey_*.go  what is in a directory      tree_*.go   emptying it
 //	trail.go     the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
-//	mounts_*.go  mounts below the root       owner_*.go, attributes_*.go, links_*.go  of a file
+//	mounts_*.go  mounts below the root       position_*.go  was the root, or a dir, moved?
+//	owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   flocks, of the root too     locks_*.go, holder_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one
 package fsys
@@ -19,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"runtimegc/registry/daemondir"
 )
@@ -26,6 +28,10 @@ import (
 // ErrLowerLayer says that a directory belongs to a lower layer of overlayfs, such as a
 // container's image. It can be emptied, but not renamed.
 var ErrLowerLayer = errors.New("it belongs to a lower layer of overlayfs and cannot be renamed")
+
+// Tick is the longest time between two readings of the clock by which file systems set time
+// stamps (CONFIG_HZ=100, in time(7)).
+const Tick = 10 * time.Millisecond
 
 // Gone reports whether err says that a file or directory is no longer there: on NFS it is
 // ESTALE if another host has removed what was open or known here.

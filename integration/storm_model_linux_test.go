@@ -374,11 +374,11 @@ func (m *model) newShelf(root string) *shelf {
 func wantKind(name string) bool {
 	given := os.Getenv(modelKindsEnv)
 	if given == "" {
-		return modelLeftOut[name] == ""
+		return true
 	}
 	listed := strings.Split(given, ",")
 	if strings.HasPrefix(given, "-") {
-		return modelLeftOut[name] == "" && !slices.Contains(listed, "-"+name)
+		return !slices.Contains(listed, "-"+name)
 	}
 	return slices.Contains(listed, name)
 }

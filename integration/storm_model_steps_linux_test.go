@@ -27,11 +27,6 @@ type modelKind struct {
 	early  bool // not among the last steps
 }
 
-// modelLeftOut are the kinds that are not done unless they are asked for, and what must be
-// mended first.
-var modelLeftOut = map[string]string{
-}
-
 var modelKinds = []modelKind{
 	{name: "rest", weight: 40, do: func(m *model) { m.done[m.kind]++; time.Sleep(time.Duration(m.rng.IntN(20)) * time.Millisecond) }},
 

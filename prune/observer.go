@@ -153,14 +153,14 @@ const (
 // observe compares the entry of that name with what is known of the daemon, probes it if its
 // state may have changed, and logs what has.
 func (o *observer) observe(name string, why cause) {
-	if name == o.beingRemoved && name != "" {
-		return // account calls observe when the worker is done
-	}
 	e, ok := o.reg.Get(name)
 	d := o.daemons[name]
-	if _, returning := o.returning[name]; returning && !ok {
+	_, returning := o.returning[name]
+	// When the worker is done, account calls observe; when a dir should have returned,
+	// checkReturned does.
+	if name == o.beingRemoved && name != "" || returning && !ok {
 		if d != nil && why == exitAnnounced {
-			o.release(d) // so that its next check finds that again
+			o.release(d) // it is announced only once; so the next check finds it again
 		}
 		return
 	}

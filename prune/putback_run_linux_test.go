@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,4 +93,32 @@ func TestPutBackLater(t *testing.T) {
 	b.handled(func() {})
 	b.wantEvents("daemon.exited", 0)
 	b.wantEvents("daemon.gone", 0) // the other had no sidecar
+}
+
+// An exit that is announced while the worker has the dir in hand, to remove it, is not lost:
+// here the daemon was started again since it was judged.
+func TestExitDuringARemovalThatIsCalledOff(t *testing.T) {
+	b := newBench(t, Options{})
+	_, cmd := daemondirtest.MakeLive(t, b.root, "a")
+	b.scan()
+	o := b.newObserver()
+	var running sync.WaitGroup
+	defer running.Wait()
+	o.openExits(&running)
+	if o.exits == nil {
+		t.Skip("no pidfds")
+	}
+	defer o.exits.Close()
+	defer o.close()
+	o.observeChanges()
+	b.wantEvents("daemon.live", 1)
+	o.beingRemoved = "a"
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	o.observeExit(<-o.exits.Announced())
+	b.wantEvents("daemon.exited", 0)
+	o.beingRemoved = ""
+	o.observe("a", entryChanged)
+	b.wantEvents("daemon.exited", 1)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -311,15 +310,4 @@ func names(q *registry.Queue) (names []string) {
 		names = append(names, change.Name)
 	}
 	return names
-}
-
-// polledNames returns the names of the polled daemon dirs.
-func (s *session) polledNames() []string { return slices.Sorted(maps.Keys(s.watches.polled)) }
-
-// lookAtAll reads everything that is polled, as if all of it were due.
-func (s *session) lookAtAll() {
-	for _, one := range s.polls.byName {
-		one.due, one.looks = time.Time{}, quietLooks
-	}
-	s.look()
 }

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -308,4 +309,15 @@ func lease(t *testing.T, path string) *os.File {
 		return err == nil
 	})
 	return f
+}
+
+// polledNames returns the names of the polled daemon dirs.
+func (s *session) polledNames() []string { return slices.Sorted(maps.Keys(s.watches.polled)) }
+
+// lookAtAll reads everything that is polled, as if all of it were due.
+func (s *session) lookAtAll() {
+	for _, one := range s.polls.byName {
+		one.due, one.looks = time.Time{}, quietLooks
+	}
+	s.look()
 }

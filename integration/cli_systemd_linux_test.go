@@ -92,6 +92,9 @@ func (u *systemdUnit) configure(text string) {
 // The units do under a real systemd what their comments say.
 func TestUnitsUnderSystemd(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("the race detector adds nothing to what systemd does, and makes it slow")
+	}
 	s := bootSystemd(t, "alice", "bob")
 	t.Run("systems", func(t *testing.T) {
 		t.Run("system", func(t *testing.T) {

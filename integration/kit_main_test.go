@@ -35,9 +35,11 @@ func TestMain(m *testing.M) {
 	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
 	// The race detector has every program under test sleep for a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	// Most tests wait for timers or for other processes most of the time. A -parallel on the
-	// command line takes precedence.
-	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	// Most tests wait for timers or for other processes most of the time, but under the race
+	// detector. A -parallel on the command line takes precedence.
+	if !raceEnabled {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
 	code := m.Run()
 	shared.remove()
 	os.Exit(code)

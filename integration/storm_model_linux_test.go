@@ -6,6 +6,7 @@ package integration
 // exit by itself, and from time to time, and in the end, what it says must be the truth.
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -327,14 +328,33 @@ func TestModelStorm(t *testing.T) {
 	}
 }
 
+// ownMounts gives this thread, and what it starts, a mount namespace, until the test ends. The
+// thread must not end with it: the processes that it has started for other tests would be
+// killed (Pdeathsig).
+func ownMounts(t *testing.T) bool {
+	t.Helper()
+	runtime.LockOSThread()
+	was, err := os.Open("/proc/thread-self/ns/mnt")
+	noError(t, err)
+	dir, err := os.Getwd()
+	noError(t, err)
+	t.Cleanup(func() {
+		defer was.Close()
+		if err := errors.Join(unix.Setns(int(was.Fd()), unix.CLONE_NEWNS), unix.Chdir(dir)); err != nil {
+			t.Error(err)
+			return
+		}
+		runtime.UnlockOSThread()
+	})
+	return unix.Unshare(unix.CLONE_NEWNS) == nil && unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") == nil
+}
+
 // newModel makes the roots, and starts the watch.
 func newModel(t *testing.T, seed uint64) *model {
 	t.Helper()
 	mounts := false
 	if os.Geteuid() == 0 {
-		// A mount namespace for this thread and what it starts; both end with the test.
-		runtime.LockOSThread()
-		mounts = unix.Unshare(unix.CLONE_NEWNS) == nil && unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") == nil
+		mounts = ownMounts(t)
 	}
 	base, image := stormBase(t)
 	t.Cleanup(func() { chmodBelow(base, 0o755) })

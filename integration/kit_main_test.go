@@ -35,11 +35,13 @@ func TestMain(m *testing.M) {
 	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
 	// The race detector has every program under test sleep for a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	// Most tests wait for timers or for other processes most of the time, but under the race
+	// Most tests wait for timers or for other processes most of the time, less so under the race
 	// detector. A -parallel on the command line takes precedence.
-	if !raceEnabled {
-		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	parallel := 2 * runtime.GOMAXPROCS(0)
+	if raceEnabled {
+		parallel = 1 + runtime.GOMAXPROCS(0)
 	}
+	_ = flag.Set("test.parallel", strconv.Itoa(parallel))
 	code := m.Run()
 	shared.remove()
 	os.Exit(code)

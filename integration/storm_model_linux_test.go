@@ -271,6 +271,9 @@ func (m *model) resume() {
 func TestModelStorm(t *testing.T) {
 	t.Parallel()
 	steps, length := modelSteps, modelTime
+	if raceEnabled {
+		length /= 2
+	}
 	if os.Getenv("RUNTIMEGC_LONG") != "" {
 		steps, length = modelStepsLong, time.Hour
 	}

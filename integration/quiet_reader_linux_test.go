@@ -342,38 +342,12 @@ func TestEndWhileAnOpenHangs(t *testing.T) {
 // A mount that does not answer is no different.
 func TestEndWhileAMountHangs(t *testing.T) {
 	t.Parallel()
-	bindfs, err := exec.LookPath("bindfs")
-	if err != nil {
-		t.Skip("bindfs is not installed")
-	}
 	if !inOwnMounts(t) {
 		return
 	}
-	from, root := t.TempDir(), t.TempDir()
-	server := exec.Command(bindfs, "-f", from, root)
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	noError(t, server.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	t.Cleanup(func() {
-		server.Process.Kill()
-		unix.Unmount(root, unix.MNT_DETACH)
-		<-ended
-	})
-	daemondirtest.Eventually(t, "it is mounted", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Skipf("bindfs: %v", err)
-		default:
-		}
-		var fs unix.Statfs_t
-		return unix.Statfs(root, &fs) == nil && fs.Type == unix.FUSE_SUPER_MAGIC
-	})
-	noError(t, server.Process.Signal(syscall.SIGSTOP))
-	daemondirtest.Eventually(t, "it does not answer", func() bool {
-		return strings.HasPrefix(procStatus(t, server.Process.Pid, "State"), "T")
-	})
+	mount := mountFUSE(t)
+	root := mount.at
+	mount.silence()
 	var commands []*exec.Cmd
 	// Several, because it depends on chance which thread hangs: the first one must not. The
 	// other commands end by themselves, see TestRootDoesNotAnswer.

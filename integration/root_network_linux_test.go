@@ -263,33 +263,11 @@ func TestRemovedByAnotherHost(t *testing.T) {
 // A root on FUSE: lock, birth, refresh and removal.
 func TestFUSERoot(t *testing.T) {
 	t.Parallel()
-	bindfs, err := exec.LookPath("bindfs")
-	if err != nil {
-		t.Skip("bindfs is not installed")
-	}
 	if !inOwnMounts(t) {
 		return
 	}
-	from, root := t.TempDir(), t.TempDir()
-	cmd := exec.Command(bindfs, "-f", from, root)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	noError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		unix.Unmount(root, unix.MNT_DETACH)
-		<-ended
-	})
-	daemondirtest.Eventually(t, "it is mounted", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Skipf("bindfs: %v", err)
-		default:
-		}
-		kind, _ := daemondir.NetworkType(root)
-		return kind == "fuse"
-	})
+	mount := mountFUSE(t)
+	from, root := mount.from, mount.at
 
 	s := newSpawner(t, root)
 	pid := strconv.Itoa(bystander(t, "/"))

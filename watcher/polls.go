@@ -88,8 +88,8 @@ func (p *polls) pause(changed, now time.Time) time.Duration {
 	return min(max(now.Sub(changed)/pollAge, firstPoll), quiet)
 }
 
-// add has a dir looked at that last changed then. One that is already scheduled may come
-// earlier.
+// add has a dir looked at that was read just now, and last changed then. One that is already
+// scheduled is scheduled anew.
 func (p *polls) add(name string, changed, now time.Time) {
 	one, pause := p.byName[name], p.pause(changed, now)
 	if one == nil {

@@ -75,14 +75,15 @@ func TestPollsTakeTheirShare(t *testing.T) {
 	}
 }
 
-// A dir that is new is looked at at once and often, whatever many old ones there are.
+// A dir that is new is looked at at once and often, whatever many old ones there are, and even
+// if these are overdue because looks have become dear.
 func TestNewDirsArePolledFirst(t *testing.T) {
 	now := time.Now()
 	p := newPolls(DefaultPollInterval)
 	for i := range 10_000 {
 		p.add(fmt.Sprint(i), now.Add(-24*time.Hour), now)
 	}
-	simulate(p, now, 20*time.Second, 5*lookCost)
+	simulate(p, now, 20*time.Second, lookCost)
 	now = now.Add(20 * time.Second)
 	p.add("new", now, now)
 	looks, during := 0, 500*time.Millisecond
@@ -100,9 +101,9 @@ func TestNewDirsArePolledFirst(t *testing.T) {
 			}
 			p.again(one, now)
 		}
-		p.spent(n, time.Duration(n)*5*lookCost, now)
+		p.spent(n, time.Duration(n)*25*lookCost, now)
 	}
-	if looks < 5 {
+	if looks < 3 {
 		t.Errorf("looked at %d times in %v", looks, during)
 	}
 	if age := p.byName["new"].due.Sub(now); age > during/2 {

@@ -98,6 +98,7 @@ func (s *session) serve(ctx context.Context) error {
 		s.watches.addRoot(s.dir)
 		s.scan(ctx)
 	} else {
+		s.lockWait = 0
 		s.reportResync()
 	}
 	s.setReady()

@@ -355,3 +355,29 @@ func TestDoubt(t *testing.T) {
 	w.registry.Doubt("never-was")
 	w.checkWatched()
 }
+
+// A root that comes back locked is waited for, which is said each time that it comes back.
+func TestLockedRootIsSaidAgain(t *testing.T) {
+	root := newRoot(t)
+	var lock testLock
+	var locked atomic.Bool
+	w := start(t, setup{Root: root, Lock: func(root string) (string, func(), error) {
+		if locked.Load() {
+			return "", nil, errors.New("somebody else has it")
+		}
+		return lock.lock(root)
+	}})
+	w.waitFor("root.found", 1)
+	locked.Store(true)
+	rename(t, root, root+".away")
+	w.waitFor("root.lost", 1)
+	for n := 1; n <= 2; n++ {
+		rename(t, root+".away", root)
+		w.waitFor("root.locked", n)
+		rename(t, root, root+".away")
+		time.Sleep(100 * time.Millisecond) // for a session that finds it missing
+	}
+	locked.Store(false)
+	rename(t, root+".away", root)
+	w.waitFor("root.found", 2)
+}

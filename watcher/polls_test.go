@@ -86,7 +86,7 @@ func TestNewDirsArePolledFirst(t *testing.T) {
 	simulate(p, now, 20*time.Second, lookCost)
 	now = now.Add(20 * time.Second)
 	p.add("new", now, now)
-	looks, during := 0, 500*time.Millisecond
+	looks, during := 0, 2*time.Second
 	for end := now.Add(during); now.Before(end); {
 		next, _ := p.next()
 		now = next

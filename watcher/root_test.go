@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -193,6 +194,44 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		}
 		daemondirtest.Eventually(t, "the root", func() bool { return found || h.mustRearm() })
 		removeAll(t, one)
+	}
+}
+
+// A directory that is gone while it is being watched, and back right after, is watched.
+func TestParentFlickersWhileItIsWatched(t *testing.T) {
+	fsn, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fsn.Close()
+	go func() {
+		for range fsn.Events {
+		}
+	}()
+	go func() {
+		for range fsn.Errors {
+		}
+	}()
+	parent := filepath.Join(t.TempDir(), "parent")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	defer func() {
+		cancel()
+		<-done
+	}()
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			os.Mkdir(parent, 0o755)
+			os.Remove(parent)
+		}
+	}()
+	for range 20_000 {
+		w := newWatches(fsn, nil)
+		w.addAbove([]string{filepath.Join(parent, "runtime")})
+		if w.above != nil {
+			t.Fatal(w.above)
+		}
 	}
 }
 

@@ -63,9 +63,10 @@ func (w *watches) addAbove(paths []string) {
 	for _, rootPath := range paths {
 		for dir := nearestDir(filepath.Dir(rootPath)); ; {
 			err := w.fsn.Add(dir)
-			// A directory made before the watch was added has raised no event.
+			// A directory made before the watch was added has raised no event, and one that was
+			// gone then may be back.
 			again := nearestDir(filepath.Dir(rootPath))
-			if again == dir {
+			if again == dir && !errors.Is(err, fs.ErrNotExist) {
 				w.above = errors.Join(w.above, err)
 				break
 			}

@@ -22,6 +22,8 @@ import (
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
+func TestMain(m *testing.M) { daemondirtest.Main(m) }
+
 // patience is how long a test waits for what must happen.
 const patience = daemondirtest.Patience
 

@@ -122,6 +122,26 @@ func (s *session) look() {
 	s.polls.spent(looks, threadTime()-began, now)
 }
 
+// findBirths has the polled dirs read whose daemon has just begun, as its process shows: with
+// many dirs, that is sooner than their next look.
+func (s *session) findBirths() {
+	if time.Now().Before(s.birthsDue) {
+		return
+	}
+	runtime.LockOSThread() // whose processor time is measured
+	defer runtime.UnlockOSThread()
+	began, now := threadTime(), time.Now()
+	for name, pid := range s.births.look(s.dir) {
+		e, _ := s.opts.Registry.Get(name)
+		if s.mustPoll(name) && (!e.PID.Known || int(e.PID.N) != pid) {
+			s.pending.names.Add(name, time.Time{})
+		}
+	}
+	took := threadTime() - began
+	s.polls.charge(took, now)
+	s.birthsDue = now.Add(2 * pollShare * took) // the looks get at least as much
+}
+
 // unchanged reports whether a look at the pid file is enough, and shows no change.
 func (s *session) unchanged(root *daemondir.Root, one *poll) bool {
 	e, known := s.opts.Registry.Get(one.name)

@@ -15,20 +15,25 @@ const (
 	// firstPoll is the least time between two looks.
 	firstPoll = 20 * time.Millisecond
 
-	// pollShare is the part of a processor that all looks may take: 1%. With many dirs, those
-	// that have not changed are looked at less often than the poll interval says.
-	pollShare = 100
+	// pollShare is the part of a processor that all looks may take: 0.5%, so that with waking up
+	// for them it is not more than 1%. With many dirs, those that have not changed are looked
+	// at less often than the poll interval says.
+	pollShare = 200
+
+	// pollCredit is how long the looks at dirs that have lately changed may go on when the
+	// share is used up: those at the others pay for it.
+	pollCredit = 2 * time.Second
 
 	// pollBatch is how many looks are made before the session handles events, and pollTime is
 	// how long they may take. With fewer at a time, waking up would cost more than they do.
 	pollBatch = 256
-	pollTime  = time.Millisecond
+	pollTime  = 2 * time.Millisecond
 
 	// pollSlack is how much too early a look may be, so that one wake-up serves several.
 	pollSlack = 10 * time.Millisecond
 
 	// lookCost is the processor time of a look until it has been measured.
-	lookCost = 2 * time.Microsecond
+	lookCost = 10 * time.Microsecond
 
 	// After so many looks at the pid file the whole dir is read: a dir that has lately changed,
 	// and one that has not. Whatever changes in that besides matters only when it is due, and
@@ -135,8 +140,14 @@ func (p *polls) put(one *poll, now time.Time, pause time.Duration) {
 	if one.busy > 0 || now.Sub(one.changed)/pollAge < p.interval {
 		queue = &p.fresh
 	}
-	p.remove(one.name)
 	one.due = now.Add(pause)
+	if one.in == queue {
+		heap.Fix(queue, one.index)
+		return
+	}
+	if one.in != nil {
+		heap.Remove(one.in, one.index)
+	}
 	one.in = queue
 	p.byName[one.name] = one
 	heap.Push(queue, one)
@@ -156,9 +167,9 @@ func (p *polls) next() (due time.Time, ok bool) {
 		if len(queue) == 0 {
 			continue
 		}
-		at := queue[0].due
-		if at.Before(p.rest) && queue[0].busy == 0 {
-			at = p.rest
+		at, rest := queue[0].due, p.restOf(queue[0])
+		if at.Before(rest) {
+			at = rest
 		}
 		if !ok || at.Before(due) {
 			due, ok = at, true
@@ -167,25 +178,31 @@ func (p *polls) next() (due time.Time, ok bool) {
 	return due, ok
 }
 
-// due returns a dir that is due, and leaves it in the schedule, or nil.
-func (p *polls) due(now time.Time) *poll {
-	first, second := p.fresh, p.quiet
-	if p.turn++; p.turn%4 == 0 {
-		first, second = second, first
+// restOf returns before when a dir must not be looked at, however long it is due.
+func (p *polls) restOf(one *poll) time.Time {
+	switch {
+	case one.busy > 0:
+		return time.Time{}
+	case one.in == &p.fresh:
+		return p.rest.Add(-pollCredit)
 	}
-	for _, queue := range []pollQueue{first, second} {
-		if len(queue) > 0 && queue[0].isDue(now) {
-			return queue[0]
-		}
-	}
-	return nil
+	return p.rest
 }
 
-func (one *poll) isDue(now time.Time) bool {
-	if one.busy > 0 {
-		return !one.due.After(now)
+// due returns a dir that is due, and leaves it in the schedule, or nil.
+func (p *polls) due(now time.Time) *poll {
+	soon := now.Add(pollSlack)
+	fresh, quiet := p.fresh.due(now, soon), p.quiet.due(now, soon)
+	p.turn++
+	switch {
+	case quiet != nil && p.turn%4 == 0:
+		return quiet
+	case fresh != nil && !p.restOf(fresh).After(soon):
+		return fresh
+	case quiet != nil && !p.rest.After(soon):
+		return quiet
 	}
-	return !one.due.After(now.Add(pollSlack))
+	return nil
 }
 
 // batch is how many looks to make at a time.
@@ -196,12 +213,29 @@ func (p *polls) spent(looks int, took time.Duration, now time.Time) {
 	if looks == 0 {
 		return
 	}
-	p.rest = now.Add((pollShare - 1) * took)
+	p.charge(took, now)
 	p.cost = max(1, (7*p.cost+took/time.Duration(looks))/8)
+}
+
+// charge records that polling took so much processor time, and has the looks wait for it.
+func (p *polls) charge(took time.Duration, now time.Time) {
+	if p.rest.Before(now) {
+		p.rest = now
+	}
+	p.rest = p.rest.Add((pollShare - 1) * took)
 }
 
 // pollQueue is a heap of polls, by the time at which they are due.
 type pollQueue []*poll
+
+// due returns the first if it is due, or nil.
+func (q pollQueue) due(now, soon time.Time) *poll {
+	switch {
+	case len(q) == 0, q[0].due.After(soon), q[0].busy > 0 && q[0].due.After(now):
+		return nil
+	}
+	return q[0]
+}
 
 func (q pollQueue) Len() int           { return len(q) }
 func (q pollQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }

@@ -54,8 +54,8 @@ func TestPollsTakeTheirShare(t *testing.T) {
 	}{
 		{1, lookCost, 1100 * time.Millisecond},
 		{300, lookCost, 1100 * time.Millisecond},
-		{10_000, 5 * lookCost, 11 * time.Second}, // as 50,000 of 2 us
-		{1000, time.Millisecond, 110 * time.Second},
+		{10_000, lookCost, 22 * time.Second},
+		{500, time.Millisecond, 110 * time.Second},
 	} {
 		t.Run(fmt.Sprint(test.dirs, " of ", test.cost), func(t *testing.T) {
 			now := time.Now()
@@ -101,13 +101,64 @@ func TestNewDirsArePolledFirst(t *testing.T) {
 			}
 			p.again(one, now)
 		}
-		p.spent(n, time.Duration(n)*25*lookCost, now)
+		p.spent(n, time.Duration(n)*5*lookCost, now)
 	}
 	if looks < 3 {
 		t.Errorf("looked at %d times in %v", looks, during)
 	}
 	if age := p.byName["new"].due.Sub(now); age > during/2 {
 		t.Errorf("looked at again in %v", age)
+	}
+}
+
+// A dir that is new does not wait for looks at old ones to be made up for; and dirs that change
+// again and again take no more than the share either, but for their credit.
+func TestNewDirsHaveCredit(t *testing.T) {
+	now := time.Now()
+	p := newPolls(DefaultPollInterval)
+	p.charge(pollCredit/pollShare, now)
+	p.add("old", now.Add(-24*time.Hour), now)
+	p.add("new", now, now)
+	if next, _ := p.next(); next.Sub(now) > firstPoll {
+		t.Errorf("the first look is in %v", next.Sub(now))
+	}
+	if one := p.due(now.Add(firstPoll)); one == nil || one.name != "new" {
+		t.Errorf("due is %v", one)
+	}
+	p.remove("new")
+	if one := p.due(now.Add(pollCredit - pollCredit/8)); one != nil {
+		t.Errorf("due is %v, which must wait", one)
+	}
+
+	for i := range 1000 {
+		p.add(fmt.Sprint("new", i), now, now)
+	}
+	began, looks, old := now, 0, 0
+	const during = time.Minute
+	for end := began.Add(during); now.Before(end); {
+		now, _ = p.next()
+		n := 0
+		for range p.batch() {
+			one := p.due(now)
+			if one == nil {
+				break
+			}
+			if one.name == "old" {
+				old++
+			} else {
+				one.changed = now
+			}
+			p.again(one, now)
+			n++
+		}
+		p.spent(n, time.Duration(n)*lookCost, now)
+		looks += n
+	}
+	if used, most := time.Duration(looks)*lookCost, (during+2*pollCredit)/pollShare; used > most {
+		t.Errorf("%d looks took %v in %v, want %v at most", looks, used, during, most)
+	}
+	if old < 20 {
+		t.Errorf("the old one was looked at %d times", old)
 	}
 }
 

@@ -41,8 +41,11 @@ type session struct {
 
 	polls   *polls
 	poll    rootPoll
+	births  births
 	eventAt time.Time        // when the event behind this read arrived; zero for scans and polls
 	recheck <-chan time.Time // fires when rewatch is due; nil: it is not
+
+	birthsDue time.Time // no look for births before then
 
 	added, changed, removed int // entries of the registry so far
 }
@@ -183,6 +186,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			}
 			if state.found() {
 				s.pollRoot(ctx)
+				s.findBirths()
 			}
 		case <-poller.due():
 			s.stall.begin()

@@ -16,7 +16,7 @@
 //	session.go  one session: the loop that reads the pending dirs
 //	pending.go  the drain: which dirs to read because of fsnotify's events and errors
 //	watches.go  which dirs are watched, and which are polled because they cannot be
-//	polls.go    when each of these is looked at; polling.go: looking
+//	polls.go    when each of these is looked at; polling.go: looking; births_*.go: at processes
 //	resync.go   when the root is read again after events were lost
 //	stall.go    noticing that a file system does not answer
 //	paths.go    where to find the root: it may be missing, and it may be a symlink

@@ -87,6 +87,14 @@ func TestNoSleepThatFillsTheQueue(t *testing.T) {
 	if share := slept(noiseQueued, 2*time.Minute); share > 0.002 {
 		t.Errorf("two files by turns: it sleeps for %.3f of the time", share)
 	}
+	now = now.Add(noiseLimit)
+	if pause := r.after(true, now.Add(-time.Millisecond), now); pause > 0 {
+		t.Errorf("the first noise after that: it sleeps for %v", pause)
+	}
+	now = now.Add(time.Millisecond)
+	if pause := r.after(true, now.Add(-time.Millisecond), now); pause != noiseTry {
+		t.Errorf("it tries with a sleep of %v", pause)
+	}
 	slept(1, noiseLimit+time.Second)
 	if share := slept(1, time.Second); share < 0.8 {
 		t.Errorf("one file again: it sleeps for %.3f of the time", share)

@@ -56,12 +56,14 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // must be read at once, or the kernel's queue overflows.
 //
 // The kernel merges an event only with the one before it, so writes to two files by turns
-// fill the queue. When noiseQueued events have come in a pause, the drain does not sleep for
-// noiseAwake, and twice as long each time that this happens again.
+// fill the queue. When so many events have come in a pause that it would be noiseQueued in
+// noisePause, the drain does not sleep for noiseAwake, and twice as long each time that this
+// happens again. It begins with short pauses, which fill little of the queue.
 const (
 	noisePause  = 10 * time.Millisecond
 	noiseWait   = 20 * time.Microsecond
-	noiseQueued = 256 // of the 16,384 that Linux keeps by default
+	noiseTry    = noisePause / 10 // the first pause; they double
+	noiseQueued = 256             // of the 16,384 that Linux keeps by default
 	noiseAwake  = time.Second
 	noiseLimit  = time.Minute // of noiseAwake
 )
@@ -69,6 +71,7 @@ const (
 // A rest decides when the drain sleeps. It is for one goroutine.
 type rest struct {
 	noisy  time.Time     // when the last noise came, or the sleep after it ended
+	pause  time.Duration // the last sleep
 	queued int           // events since the last sleep that were queued when the drain came
 	until  time.Time     // no sleep before then
 	awake  time.Duration // how long that was
@@ -82,7 +85,7 @@ func (r *rest) after(noise bool, waiting, came time.Time) (sleep time.Duration) 
 		r.noisy = came
 	}
 	if came.Sub(waiting) < noiseWait {
-		if r.queued++; r.queued == noiseQueued {
+		if r.queued++; r.queued == r.most() {
 			r.awake = min(max(2*r.awake, noiseAwake), noiseLimit)
 			r.until = came.Add(r.awake)
 		}
@@ -91,13 +94,19 @@ func (r *rest) after(noise bool, waiting, came time.Time) (sleep time.Duration) 
 	if !noise || !repeated || came.Before(r.until) {
 		return 0
 	}
-	if r.queued < noiseQueued {
+	if r.queued < r.most() {
 		r.awake /= 2
+		r.pause = min(max(2*r.pause, noiseTry), noisePause)
+	} else {
+		r.pause = noiseTry
 	}
 	r.queued = 0
-	r.noisy = came.Add(noisePause)
-	return noisePause
+	r.noisy = came.Add(r.pause)
+	return r.pause
 }
+
+// most is how many events may come in the last sleep, or else they fill the queue.
+func (r *rest) most() int { return int(noiseQueued * max(r.pause, noiseTry) / noisePause) }
 
 // drain reads events and errors until fsnotify closes its channels. Each channel has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and Remove

@@ -3,6 +3,7 @@ package integration
 // File systems that stop answering: in a root, below it, and under processes.
 
 import (
+	"fmt"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -199,6 +200,8 @@ func TestProcessesOnASilentMount(t *testing.T) {
 
 // A root that does not answer is said, waited for, and served as soon as it answers; a root
 // beside it is served all the while.
+//
+// Many of them are awaited side by side: by turns each would take the time of one.
 func TestRootDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	if !inOwnMounts(t) {
@@ -241,6 +244,27 @@ func TestRootDoesNotAnswer(t *testing.T) {
 			}
 		}
 	}
+	t.Run("many", func(t *testing.T) {
+		t.Parallel()
+		m := mountFUSE(t)
+		t.Cleanup(m.answer)
+		// A textfile is compared with each root.
+		args := []string{"--sweep-interval", "200ms", "--metrics-textfile", filepath.Join(t.TempDir(), "a.prom")}
+		const dead = 12
+		for i := range dead {
+			args = append(args, "--root", filepath.Join(m.at, fmt.Sprint("runtime", i)))
+		}
+		s := newSpawner(t, runtimeRoot(t))
+		m.silence()
+		began := time.Now()
+		w := startWatch(t, s.root, args...)
+		mustServe(t, s, w, "beside")
+		if took := time.Since(began); took > dead*time.Second {
+			t.Errorf("it took %v until the root was served that answers", took)
+		}
+		m.answer()
+		w.stop(syscall.SIGTERM)
+	})
 	t.Run("from the start", func(t *testing.T) {
 		t.Parallel()
 		m, dead, s, w := start(t, true)

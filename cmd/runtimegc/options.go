@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -162,24 +164,38 @@ const answerTimeout = 2 * time.Second
 // collectors would work on the same directories. It returns [daemondir.ErrNoAnswer] if one of
 // them does not answer, and nothing is wrong with the others.
 func checkRoots(roots []string) error {
+	answers := make([]bool, len(roots))
+	if err := eachRoot(roots, func(i int, root string) (err error) {
+		err, answers[i] = daemondir.Within(answerTimeout, "root "+root, func() error { return daemondir.CheckRoot(root) })
+		return err
+	}); err != nil {
+		return err
+	}
 	var silent error
 	var answering []string
-	for _, root := range roots {
-		err, ok := daemondir.Within(answerTimeout, "root "+root, func() error { return daemondir.CheckRoot(root) })
-		switch {
-		case !ok && silent == nil:
-			silent = fmt.Errorf("root %q: %w", root, daemondir.ErrNoAnswer)
-		case !ok:
-		case err != nil:
-			return err
-		default:
-			if err := refuseOverlap(answering, root); err != nil {
-				return err
-			}
-			answering = append(answering, root)
+	for i, root := range roots {
+		if !answers[i] {
+			silent = cmp.Or(silent, fmt.Errorf("root %q: %w", root, daemondir.ErrNoAnswer))
+			continue
 		}
+		if err := refuseOverlap(answering, root); err != nil {
+			return err
+		}
+		answering = append(answering, root)
 	}
 	return silent
+}
+
+// eachRoot calls f for each root, for all at a time because some may not answer, and returns
+// the error of the first that has one.
+func eachRoot(roots []string, f func(i int, root string) error) error {
+	errs := make([]error, len(roots))
+	var calls sync.WaitGroup
+	for i, root := range roots {
+		calls.Go(func() { errs[i] = f(i, root) })
+	}
+	calls.Wait()
+	return cmp.Or(errs...)
 }
 
 // refuseOverlap refuses a root that overlaps with one of others.
@@ -202,15 +218,15 @@ func refuseOverlap(others []string, root string) error {
 // raise an event there. place is the path or its directory; symlinks in it are followed. What
 // does not answer is not compared.
 func refuseInRoot(what, path, place string, roots []string) error {
-	for _, root := range roots {
+	return eachRoot(roots, func(_ int, root string) error {
 		inside, ok := daemondir.Within(answerTimeout, place+" in "+root, func() bool {
 			return within(watcher.Resolve(root), watcher.Resolve(place))
 		})
 		if ok && inside {
 			return usageError{fmt.Errorf("%s %q lies in the root %q; keep it elsewhere", what, path, root)}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // checkTextfile refuses a textfile in a root. If the file itself is a symlink, writing will

@@ -118,13 +118,12 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 	if err := published.ExposeLog(o.queue.dropped.Load); err != nil {
 		return err
 	}
-	var watches []*rootWatch
-	for _, root := range o.roots.list {
-		w, err := o.newRootWatch(root, published.Root(root))
-		if err != nil {
-			return err
-		}
-		watches = append(watches, w)
+	watches := make([]*rootWatch, len(o.roots.list))
+	if err := eachRoot(o.roots.list, func(i int, root string) (err error) {
+		watches[i], err = o.newRootWatch(root, published.Root(root))
+		return err
+	}); err != nil {
+		return err
 	}
 	systemd, err := newNotifier(watches)
 	if err != nil {

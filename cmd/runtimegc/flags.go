@@ -77,7 +77,7 @@ type choice struct {
 
 func (c *choice) Set(text string) error {
 	if !slices.Contains(c.of, text) {
-		return fmt.Errorf("it must be %s", either(c.of))
+		return fmt.Errorf("it must be %s%s", either(c.of), didYouMean(text, c.of))
 	}
 	c.word = text
 	return nil
@@ -96,7 +96,7 @@ func (c *choices) Set(text string) error {
 	words := strings.Split(text, ",")
 	for _, word := range words {
 		if !slices.Contains(c.of, word) {
-			return fmt.Errorf("%q must be %s", word, either(c.of))
+			return fmt.Errorf("%q must be %s%s", word, either(c.of), didYouMean(word, c.of))
 		}
 	}
 	c.words = append(c.words, words...)
@@ -109,6 +109,9 @@ func (c *choices) Type() string   { return "strings" }
 // either returns "a, b or c".
 func either(words []string) string {
 	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 

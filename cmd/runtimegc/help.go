@@ -58,7 +58,7 @@ func addCompletion(root *cobra.Command, opts *options) {
 	}
 	completion.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("there is no completion for the shell %q", args[0])}
+			return unknownCommand(cmd, "shell", args[0])
 		}
 		return nil
 	}

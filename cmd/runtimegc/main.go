@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,14 +44,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	err := endInTime(ctx, endTimeout, &opts.underWay, cmd.ExecuteContext)
+	var ran atomic.Pointer[cobra.Command] // the one whose usage may be wrong
+	err := endInTime(ctx, endTimeout, &opts.underWay, func(ctx context.Context) error {
+		c, err := cmd.ExecuteContextC(ctx)
+		ran.Store(c)
+		return err
+	})
 	if err == nil {
 		return 0
 	}
 	last, code := fmt.Sprintf("runtimegc: %s\n", daemondir.Printable(err.Error())), 1
 	var usage usageError
 	if errors.As(err, &usage) {
-		last, code = last+"Run 'runtimegc --help' for usage.\n", 2
+		last, code = last+fmt.Sprintf("Run '%s --help' for usage.\n", strings.TrimSuffix(ran.Load().CommandPath(), " help")), 2
 	}
 	writeInTime(stderr, lastLineTimeout, last)
 	return code
@@ -73,7 +80,7 @@ matches its name to --protect; or hold a lock on it: flock -s DIR sleep infinity
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q", args[0])}
+				return unknownCommand(cmd, "command", args[0])
 			}
 			return nil
 		},
@@ -82,20 +89,26 @@ matches its name to --protect; or hold a lock on it: flock -s DIR sleep infinity
 			return usageError{errors.New("a command is required: watch, prune or list")}
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.SetFlagErrorFunc(flagError)
 	opts.addTo(cmd.PersistentFlags())
 	cmd.AddCommand(newWatchCommand(opts), newPruneCommand(opts), newListCommand(opts),
 		newProtectCommand(opts), newUnprotectCommand(opts), newServiceCommand(opts),
-		newReasonsTopic())
+		newVersionCommand(), newReasonsTopic())
 	addMan(cmd)
+	addHelp(cmd)
 	addCompletion(cmd, opts)
 	return cmd
+}
+
+// nameOf returns the words after runtimegc that call a command.
+func nameOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
 
 // noArgs refuses arguments with a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])}
+		return usageError{fmt.Errorf("%s takes no arguments, got %q", nameOf(cmd), args[0])}
 	}
 	return nil
 }
@@ -104,7 +117,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func atMostOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
-			return usageError{fmt.Errorf("%s takes at most one %s, got %q as well", cmd.CommandPath(), name, args[1])}
+			return usageError{fmt.Errorf("%s takes at most one %s, got %q as well", nameOf(cmd), name, args[1])}
 		}
 		return nil
 	}
@@ -133,6 +146,18 @@ func versionDetails() string {
 		}
 	}
 	return fmt.Sprintf("%s (commit %s, %s, %s/%s)", version(), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "runtimegc version %s\n", versionDetails())
+			return err
+		},
+	}
 }
 
 func buildSetting(info *debug.BuildInfo, key string) string {

@@ -38,7 +38,7 @@ of --protect, or of runtime_gc_protect in daemon.toml, still protects it.`,
 func markCommand(opts *options, cmd *cobra.Command, change func(root, name string) (bool, error), done, before string) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usageError{fmt.Errorf("%s takes the NAME of a daemon", cmd.CommandPath())}
+			return usageError{fmt.Errorf("%s takes the NAME of a daemon", nameOf(cmd))}
 		}
 		return nil
 	}

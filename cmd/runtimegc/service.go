@@ -57,7 +57,7 @@ user, a launchd agent, and a task for the Windows Task Scheduler.`,
 					return printService(cmd, opts, k.file, k.logs)
 				}
 			}
-			return usageError{fmt.Errorf("service %q must be %s", args[0], either(kinds))}
+			return usageError{fmt.Errorf("service %q must be %s%s", args[0], either(kinds), didYouMean(args[0], kinds))}
 		},
 	}
 }

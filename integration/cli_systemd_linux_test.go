@@ -196,6 +196,15 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	u.awaitJournal(`"stale_after_ms":14400000`)
 	u.await(active)
 
+	// A reload of what is wrong fails, and changes nothing.
+	u.configure("runtime_gc_stale_after_secs = -1\n")
+	if out, err := u.systemctl("reload", u.name); err == nil {
+		t.Errorf("a wrong daemon.toml is reloaded: %s", out)
+	}
+	u.awaitJournal("key runtime_gc_stale_after_secs: must be a whole number")
+	u.await(active)
+	u.configure("runtime_gc_stale_after_secs = 14400\n")
+
 	u.mustSystemctl("stop", u.name)
 	u.await(map[string]string{"ActiveState": "inactive", "SubState": "dead", "Result": "success", "ExecMainStatus": "0"})
 	u.awaitJournal(`"event":"watch.stopped"`)

@@ -3,8 +3,8 @@ package integration
 // File systems that stop answering: in a root, below it, and under processes.
 
 import (
-	"fmt"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"

@@ -51,9 +51,13 @@ func fromEnvironment(flags *pflag.FlagSet) (err error) {
 			return
 		}
 		f.Changed = true
+		err = flags.SetAnnotation(f.Name, variableKey, []string{name})
 	})
 	return err
 }
+
+// variableKey is the key of the annotation that names the variable which has set a flag.
+const variableKey = "variable"
 
 // defaultConfig returns the path of the daemon manager's configuration, or "" if there is no
 // home directory:
@@ -109,6 +113,12 @@ const (
 type fileConfig struct {
 	prune.Settings       // a missing one is zero
 	protect        globs // besides those of --protect
+}
+
+// exists reports whether the file is there, as far as that can be told.
+func (c configFile) exists() bool {
+	_, err := daemondir.Stat(c.path)
+	return c.path != "" && !errors.Is(err, fs.ErrNotExist)
 }
 
 // read returns what the file says. A program that deletes must not

@@ -92,7 +92,7 @@ matches its name to --protect; or hold a lock on it: flock -s DIR sleep infinity
 	cmd.SetFlagErrorFunc(flagError)
 	opts.addTo(cmd.PersistentFlags())
 	cmd.AddCommand(newWatchCommand(opts), newPruneCommand(opts), newListCommand(opts),
-		newProtectCommand(opts), newUnprotectCommand(opts), newServiceCommand(opts),
+		newProtectCommand(opts), newUnprotectCommand(opts), newServiceCommand(opts), newConfigCommand(opts),
 		newVersionCommand(), newReasonsTopic())
 	addMan(cmd)
 	addHelp(cmd)

@@ -39,7 +39,7 @@ func TestManPages(t *testing.T) {
 	for _, file := range files {
 		names = append(names, file.Name())
 	}
-	if want := []string{"runtimegc-list.1", "runtimegc-protect.1", "runtimegc-prune.1", "runtimegc-service.1", "runtimegc-unprotect.1", "runtimegc-version.1", "runtimegc-watch.1", "runtimegc.1"}; !slices.Equal(names, want) {
+	if want := []string{"runtimegc-config.1", "runtimegc-list.1", "runtimegc-protect.1", "runtimegc-prune.1", "runtimegc-service.1", "runtimegc-unprotect.1", "runtimegc-version.1", "runtimegc-watch.1", "runtimegc.1"}; !slices.Equal(names, want) {
 		t.Errorf("man DIR wrote %q, want %q", names, want)
 	}
 	for _, word := range []string{".SH REASONS", ".SH EXIT STATUS", ".SH ENVIRONMENT", ".SH FILES", "--protect"} {

@@ -36,6 +36,7 @@ type options struct {
 
 	flags     *pflag.FlagSet
 	file      configFile
+	settled   fileConfig     // what file said at the start
 	times     prune.Settings // in effect at the start
 	protected []string       // patterns, in effect at the start
 	log       zerolog.Logger
@@ -75,10 +76,21 @@ func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
 	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this `file` for node_exporter's textfile collector")
 }
 
-// resolve finds the value of every option, checks the roots, and makes the logger.
-func (o *options) resolve(cmd *cobra.Command) (err error) {
-	defer o.underWay.begin("the checks of the roots, of daemon.toml and of the log file")()
+// resolve is settle, and then makes the logger.
+func (o *options) resolve(cmd *cobra.Command) error {
+	if err := o.settle(cmd); err != nil {
+		return err
+	}
+	defer o.underWay.begin("the log file")()
+	return o.openLog()
+}
+
+// settle finds the value of every option, and checks the roots.
+func (o *options) settle(cmd *cobra.Command) (err error) {
+	defer o.underWay.begin("the checks of the roots and of daemon.toml")()
 	o.flags = cmd.Flags()
+	o.stderr = cmd.ErrOrStderr()
+	o.terminal = isTerminal(o.stderr)
 	if err := fromEnvironment(o.flags); err != nil {
 		return err
 	}
@@ -88,14 +100,11 @@ func (o *options) resolve(cmd *cobra.Command) (err error) {
 	if o.file, err = newConfigFile(string(o.config)); err != nil {
 		return err
 	}
-	file, err := o.file.read()
-	if err != nil {
+	if o.settled, err = o.file.read(); err != nil {
 		return err
 	}
-	o.times, o.protected = o.timesWith(file.Settings), o.protectedWith(file)
-	o.stderr = cmd.ErrOrStderr()
-	o.terminal = isTerminal(o.stderr)
-	return o.openLog()
+	o.times, o.protected = o.timesWith(o.settled.Settings), o.protectedWith(o.settled)
+	return nil
 }
 
 // timesWith returns the times in effect, where file has those of daemon.toml.
@@ -215,9 +224,12 @@ func refuseOverlap(others []string, root string) error {
 }
 
 // refuseInRoot refuses to write the file path into one of the roots, because each write would
-// raise an event there. place is the path or its directory; symlinks in it are followed. What
+// raise an event there; an empty path is none. place is the path or its directory; symlinks in it are followed. What
 // does not answer is not compared.
 func refuseInRoot(what, path, place string, roots []string) error {
+	if path == "" {
+		return nil
+	}
 	return eachRoot(roots, func(_ int, root string) error {
 		inside, ok := daemondir.Within(answerTimeout, place+" in "+root, func() bool {
 			return within(watcher.Resolve(root), watcher.Resolve(place))
@@ -232,9 +244,6 @@ func refuseInRoot(what, path, place string, roots []string) error {
 // checkTextfile refuses a textfile in a root. If the file itself is a symlink, writing will
 // replace it, not follow it.
 func checkTextfile(file string, roots []string) error {
-	if file == "" {
-		return nil
-	}
 	return refuseInRoot("--metrics-textfile", file, filepath.Dir(file), roots)
 }
 

@@ -7,11 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"runtimegc/registry/daemondir"
 )
 
 //go:embed service
@@ -34,7 +37,8 @@ func newServiceCommand(opts *options) *cobra.Command {
 	for _, k := range serviceKinds {
 		kinds = append(kinds, k.kind)
 	}
-	return &cobra.Command{
+	w := &watchOptions{options: opts}
+	cmd := &cobra.Command{
 		Use:   "service <" + strings.Join(kinds, "|") + ">",
 		Short: "Print the file that makes watch a service",
 		Long: `service prints a file for a service manager, which makes it run "runtimegc watch" with
@@ -60,6 +64,8 @@ user, a launchd agent, and a task for the Windows Task Scheduler.`,
 			return usageError{fmt.Errorf("service %q must be %s%s", args[0], either(kinds), didYouMean(args[0], kinds))}
 		},
 	}
+	w.addWatchFlags(cmd.Flags())
+	return cmd
 }
 
 // printService prints one file. It ignores the environment, which the service will not have.
@@ -67,6 +73,9 @@ func printService(cmd *cobra.Command, o *options, file string, logs bool) error 
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding the path of this program: %w", err)
+	}
+	if isTemporary(program) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "runtimegc: warning: %s will not stay where it is; install it first, and use service of what is installed\n", daemondir.Printable(program))
 	}
 	args := []string{program, "watch"}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -88,14 +97,29 @@ func printService(cmd *cobra.Command, o *options, file string, logs bool) error 
 	return writeService(cmd.OutOrStdout(), file, args)
 }
 
+// isTemporary reports whether a program lies where go run puts it, or in a directory for
+// temporary files.
+func isTemporary(program string) bool {
+	if rel, err := filepath.Rel(os.TempDir(), program); err == nil && filepath.IsLocal(rel) {
+		return true
+	}
+	return slices.ContainsFunc(strings.Split(filepath.ToSlash(program), "/"), func(dir string) bool {
+		return strings.HasPrefix(dir, "go-build")
+	})
+}
+
 func writeService(out io.Writer, file string, args []string) error {
 	text, err := template.New(file).Funcs(template.FuncMap{"xml": escapeXML}).ParseFS(serviceFiles, "service/"+file)
 	if err != nil {
 		return err
 	}
-	var command, arguments []string
-	for _, arg := range args {
+	var command, check, arguments []string
+	for i, arg := range args {
 		command = append(command, quoteSystemd(arg))
+		if i == 1 {
+			arg = "config"
+		}
+		check = append(check, quoteSystemd(arg))
 	}
 	for _, arg := range args[1:] {
 		arguments = append(arguments, quoteWindows(arg))
@@ -103,6 +127,7 @@ func writeService(out io.Writer, file string, args []string) error {
 	return text.Execute(out, map[string]any{
 		"Args": args, "Program": args[0],
 		"Command":   strings.Join(command, " "),
+		"Check":     strings.Join(check, " "),
 		"Arguments": strings.Join(arguments, " "),
 	})
 }

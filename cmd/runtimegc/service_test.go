@@ -19,7 +19,9 @@ import (
 func printedService(t *testing.T, kind string, flags ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), append([]string{"service", kind}, flags...), &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+	code := run(t.Context(), append([]string{"service", kind}, flags...), &stdout, &stderr)
+	// The test binary is temporary.
+	if warned := strings.Contains(stderr.String(), "will not stay where it is"); code != 0 || !warned || strings.Count(stderr.String(), "\n") != 1 {
 		t.Fatalf("exit code %d; %s", code, &stderr)
 	}
 	return stdout.String()
@@ -148,6 +150,32 @@ func TestServiceXML(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	if text := printedService(t, "launchd", "--log-file", log); strings.Count(text, "--log-file=") != 1 || !strings.Contains(text, log) {
 		t.Errorf("want the log in %s:\n%s", log, text)
+	}
+}
+
+// A service has every flag of watch, and its reload checks the same settings.
+func TestServiceTakesTheFlagsOfWatch(t *testing.T) {
+	flags := []string{"--dry-run=true", "--metrics-listen=127.0.0.1:9100", "--metrics-textfile=/var/lib/node/a.prom", "--sweep-interval=1m0s"}
+	text := printedService(t, "systemd-user", flags...)
+	for _, line := range []string{"ExecStart=/.* watch ", "ExecReload=/.* config "} {
+		if !regexp.MustCompile("(?m)^" + line + regexp.QuoteMeta(strings.Join(flags, " ")) + "$").MatchString(text) {
+			t.Errorf("no %s%s in\n%s", line, flags, text)
+		}
+	}
+	if check, signal := strings.Index(text, " config "), strings.Index(text, "/bin/kill"); check < 0 || signal < check {
+		t.Error("the settings are not checked before the signal")
+	}
+}
+
+func TestIsTemporary(t *testing.T) {
+	t.Setenv("TMPDIR", "/var/tmp")
+	for program, want := range map[string]bool{
+		"/usr/bin/runtimegc": false, "/home/u/go/bin/runtimegc": false, "/var/tmpfiles/runtimegc": false,
+		"/var/tmp/x/runtimegc": true, "/home/u/.cache/go-build/ab/cd-d/runtimegc": true, "/scratch/go-build12/b001/exe/runtimegc": true,
+	} {
+		if runtime.GOOS != "windows" && isTemporary(program) != want {
+			t.Errorf("%s: want %v", program, want)
+		}
 	}
 }
 

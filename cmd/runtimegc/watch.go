@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"runtimegc/cmd/runtimegc/metrics"
 	"runtimegc/prune"
@@ -92,11 +93,16 @@ collector, after each sweep and at the end.`,
 			return cmp.Or(err, w.queue.close(drainTimeout))
 		},
 	}
-	cmd.Flags().Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
-	cmd.Flags().BoolVar(&w.dryRun, "dry-run", false, "log what would be done, and change nothing")
-	cmd.Flags().Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this `address`; without a host on 127.0.0.1")
-	addTextfileFlag(cmd.Flags(), &w.metrics)
+	w.addWatchFlags(cmd.Flags())
 	return cmd
+}
+
+// addWatchFlags adds the flags that only a watch has.
+func (w *watchOptions) addWatchFlags(flags *pflag.FlagSet) {
+	flags.Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
+	flags.BoolVar(&w.dryRun, "dry-run", false, "log what would be done, and change nothing")
+	flags.Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this `address`; without a host on 127.0.0.1")
+	addTextfileFlag(flags, &w.metrics)
 }
 
 // gcPercent is GOGC, unless the environment sets it. A running watch allocates almost

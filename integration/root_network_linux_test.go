@@ -270,7 +270,6 @@ func TestFUSERoot(t *testing.T) {
 	from, root := mount.from, mount.at
 
 	s := newSpawner(t, root)
-	pid := strconv.Itoa(bystander(t, "/"))
 	seen := daemondirtest.Sidecar(ago(stale+time.Hour), ago(stale)) // else nobody knows that it was not alive elsewhere
 	s.leave("due", seen, noProcess)
 	run(t, "list", "--root", root).must(t)
@@ -283,6 +282,7 @@ func TestFUSERoot(t *testing.T) {
 	mustBeLockFile(t, from)
 	mustBeRefused(t, run(t, "watch", "--root", root), w)
 	mustBeRefused(t, run(t, "prune", "--root", root), w)
+	pid := strconv.Itoa(bystander(t, "/")) // of one that begins now
 	s.leave("live", daemondirtest.Sidecar(time.Now(), time.Time{}), pid)
 	w.next("daemon.live", "live")
 	w.next("sidecar.refreshed", "live")

@@ -4,13 +4,20 @@ import (
 	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// birthLooks is how many times a process is looked at: when it is first seen it may still be
-// the fork of the spawner, and execute the trampoline later.
-const birthLooks = 3
+const (
+	// birthLooks is how many times a process is looked at: when it is first seen it may still
+	// be the fork of the spawner, and execute the trampoline later.
+	birthLooks = 3
+
+	// birthBatch is how many processes are looked at before the session handles events, in
+	// some 2 ms. The others have their turn the next time.
+	birthBatch = 512
+)
 
 // births finds dirs whose daemon has begun since the last look, by the program that a process
 // executes (proc_pid_exe(5)): that is the trampoline in its dir. The cost depends on the number
@@ -35,13 +42,15 @@ func (b *births) look(root string) map[string]int {
 	}
 	found := make(map[string]int)
 	looks := make(map[int]int, len(files))
-	for _, file := range files {
+	left := birthBatch
+	for _, file := range slices.Backward(files) { // the latest come first
 		pid, err := strconv.Atoi(file)
 		if err != nil {
 			continue
 		}
 		n := b.looks[pid]
-		if n < birthLooks {
+		if n < birthLooks && left > 0 {
+			left--
 			n++
 			program, _ := os.Readlink(filepath.Join(proc, file, "exe"))
 			rel, inside := strings.CutPrefix(program, root+string(filepath.Separator))

@@ -2,8 +2,10 @@ package watcher
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -80,4 +82,17 @@ func TestBirthsLook(t *testing.T) {
 	look("map[]")
 	exe("2", root+"/a/a") // another process with that pid
 	look("map[a:2]")
+
+	// Of very many, all are looked at in the end.
+	for i := range birthBatch {
+		exe(strconv.Itoa(1000+i), root+"/old/old")
+	}
+	exe("10", root+"/z/z")
+	found := make(map[string]int)
+	for range 2 * birthLooks {
+		maps.Copy(found, b.look(root))
+	}
+	if found["z"] != 10 || found["old"] == 0 {
+		t.Errorf("found %v", found)
+	}
 }

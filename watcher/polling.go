@@ -123,7 +123,7 @@ func (s *session) look() {
 }
 
 // findBirths has the polled dirs read whose daemon has just begun, as its process shows: with
-// many dirs, that is sooner than their next look.
+// many dirs, that is sooner than their next look. It takes half of the looks' share at most.
 func (s *session) findBirths() {
 	if time.Now().Before(s.birthsDue) {
 		return
@@ -137,9 +137,7 @@ func (s *session) findBirths() {
 			s.pending.names.Add(name, time.Time{})
 		}
 	}
-	took := threadTime() - began
-	s.polls.charge(took, now)
-	s.birthsDue = now.Add(2 * pollShare * took) // the looks get at least as much
+	s.birthsDue = now.Add(2 * pollShare * (threadTime() - began)) // beside the looks
 }
 
 // unchanged reports whether a look at the pid file is enough, and shows no change.

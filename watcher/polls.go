@@ -213,16 +213,11 @@ func (p *polls) spent(looks int, took time.Duration, now time.Time) {
 	if looks == 0 {
 		return
 	}
-	p.charge(took, now)
-	p.cost = max(1, (7*p.cost+took/time.Duration(looks))/8)
-}
-
-// charge records that polling took so much processor time, and has the looks wait for it.
-func (p *polls) charge(took time.Duration, now time.Time) {
 	if p.rest.Before(now) {
 		p.rest = now
 	}
 	p.rest = p.rest.Add((pollShare - 1) * took)
+	p.cost = max(1, (7*p.cost+took/time.Duration(looks))/8)
 }
 
 // pollQueue is a heap of polls, by the time at which they are due.

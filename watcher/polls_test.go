@@ -116,7 +116,7 @@ func TestNewDirsArePolledFirst(t *testing.T) {
 func TestNewDirsHaveCredit(t *testing.T) {
 	now := time.Now()
 	p := newPolls(DefaultPollInterval)
-	p.charge(pollCredit/pollShare, now)
+	p.spent(1000, pollCredit/pollShare, now)
 	p.add("old", now.Add(-24*time.Hour), now)
 	p.add("new", now, now)
 	if next, _ := p.next(); next.Sub(now) > firstPoll {

@@ -28,20 +28,22 @@ func (u Use) String() string {
 }
 
 // Users says which directories of a root are used by a process. It is one pass over the
-// process table. What counts is a process's program, its working and its root directory,
-// and on Linux what it has open or mapped, and sockets that are bound there, under
+// process table. What counts is a process's program, its working and its root directory, and
+// but on Windows what it has open or mapped, and sockets that are bound there; on Linux under
 // whatever path and in whatever namespace it sees them.
 type Users struct {
 	root    string
 	byName  map[string]Use // the directory's name
 	sockets map[uint32]Use // the number of the file that a socket is bound to
 
+	spellings func(name string) []string // how byName may spell a name; nil: as it is
+
 	Unreadable int // processes of other users that we may not look into, or that do not answer
 }
 
 // FindUsers takes the pass. root is free of symlinks, as the kernel names files. A process
 // that exits meanwhile uses nothing. The error is one of ours, such as a lack of
-// descriptors: then nothing is known.
+// descriptors or of lsof: then nothing is known.
 func FindUsers(root string) (Users, error) {
 	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
 	pids, err := process.Pids()
@@ -56,8 +58,16 @@ func FindUsers(root string) (Users, error) {
 
 // Of returns a use of the directory name of the root, if there is one.
 func (u Users) Of(name string) (Use, bool) {
-	use, used := u.byName[name]
-	return use, used
+	if u.spellings == nil {
+		use, used := u.byName[name]
+		return use, used
+	}
+	for _, name := range u.spellings(name) {
+		if use, used := u.byName[name]; used {
+			return use, true
+		}
+	}
+	return Use{}, false
 }
 
 // OfSocket returns a process that has a socket bound to the file of that number, by which

@@ -17,12 +17,13 @@ func TestMain(m *testing.M) { daemondirtest.Main(m) }
 // What is told of a process that lives, has exited, is gone.
 func TestInspect(t *testing.T) {
 	d, cmd := daemondirtest.MakeLive(t, t.TempDir(), "a")
-	info, err := os.Stat(d.Path())
+	dir, err := daemondir.Open(d.Root, d.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer dir.Close()
 	ask := func() Facts {
-		f, h := inspect(uint32(cmd.Process.Pid), Query{Dir: d.Path(), ID: daemondir.Identify(info)})
+		f, h := inspect(uint32(cmd.Process.Pid), Query{Dir: d.Path(), ID: dir.ID()})
 		h.Close()
 		return f
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"runtimegc/registry/daemondir"
 )
@@ -42,7 +43,7 @@ func (u *Users) look(pids []int32) error {
 	if err != nil {
 		return err
 	}
-	read := u.noteFiles(files, prefix+"/", daemondir.Identify(info), self, lsof)
+	read := u.noteFiles(files, prefix+"/", info, self, lsof)
 	for _, pid := range pids {
 		// 0 is the kernel.
 		if pid == 0 || pid == self || pid == lsof || read[pid] {
@@ -80,11 +81,11 @@ var lsofUses = map[string]string{
 	"mem": "a mapped file", "DEL": "a mapped file",
 }
 
-// noteFiles notes the uses of what is below the root, whose id is root, and begins with prefix
-// for lsof. It returns the processes whose working directory is known: of others lsof may know
+// noteFiles notes the uses of what is below the root, which root describes, and begins with
+// prefix for lsof. It returns the processes whose working directory is known: of others lsof may know
 // nothing. Our own process uses nothing but the sockets that it has bound, and lsof itself
 // nothing at all.
-func (u *Users) noteFiles(files []openFile, prefix string, root daemondir.FileID, self, lsof int32) (read map[int32]bool) {
+func (u *Users) noteFiles(files []openFile, prefix string, root fs.FileInfo, self, lsof int32) (read map[int32]bool) {
 	read = make(map[int32]bool)
 	cwd := "" // of the process
 	for i, f := range files {
@@ -116,7 +117,7 @@ func (u *Users) noteFiles(files []openFile, prefix string, root daemondir.FileID
 // it is bound to if that is on the file system of the root. lsof gives the path that was bound,
 // which may be relative, and on Linux the type after it; of one that is not bound it gives the
 // type only, or the address of another.
-func (u *Users) noteSocket(f openFile, cwd, prefix string, root daemondir.FileID) {
+func (u *Users) noteSocket(f openFile, cwd, prefix string, root fs.FileInfo) {
 	bound := f.name
 	if i := strings.LastIndex(bound, " type="); i >= 0 {
 		bound = bound[:i]
@@ -139,7 +140,9 @@ func (u *Users) noteSocket(f openFile, cwd, prefix string, root daemondir.FileID
 	if err != nil || info.Mode().Type() != fs.ModeSocket {
 		return
 	}
-	if id := daemondir.Identify(info); id.Dev == root.Dev {
-		u.sockets[uint32(id.Ino)] = use
+	file, ok := info.Sys().(*syscall.Stat_t)
+	dir, also := root.Sys().(*syscall.Stat_t)
+	if ok && also && file.Dev == dir.Dev {
+		u.sockets[uint32(file.Ino)] = use
 	}
 }

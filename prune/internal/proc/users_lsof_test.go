@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -164,14 +163,14 @@ func TestSocketsByLsof(t *testing.T) {
 			t.Skip(err) // such as a path that is too long
 		}
 		defer listener.Close()
-		info, err := os.Stat(path)
-		if err != nil {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
 			t.Fatal(err)
 		}
 		users := findUsers(t, root)
 		byName, used := users.Of(name)
 		if !used {
-			byName, used = users.OfSocket(daemondir.Identify(info).Ino)
+			byName, used = users.OfSocket(st.Ino)
 		}
 		if want := (Use{int32(os.Getpid()), socketUse}); !used || byName != want {
 			t.Errorf("%s: it is used: %v, %+v, want %+v", name, used, byName, want)

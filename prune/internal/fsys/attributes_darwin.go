@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fixedFlags forbid the removal of a file, or of what is in a directory. UF_IMMUTABLE is "Locked"
+// in the Finder; those that begin with SF can be changed by root only.
+const fixedFlags = unix.UF_IMMUTABLE | unix.UF_APPEND | unix.SF_IMMUTABLE | unix.SF_APPEND | unix.SF_NOUNLINK
+
 // provenance is an attribute that macOS gives to files and nobody can set or remove.
 const provenance = "com.apple.provenance"
 

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fixedFlags forbid the removal of a file, or of what is in a directory: UF_IMMUTABLE, UF_APPEND
+// and UF_NOUNLINK of <sys/stat.h>, and the same with SF, which only root can change.
+const fixedFlags = 0x2 | 0x4 | 0x10 | 0x20000 | 0x40000 | 0x100000
+
 // attributeNames returns the names of a file's extended attributes in the namespace of users:
 // those of the system are given by it (extattr(9)).
 func attributeNames(fd int) ([]string, error) {

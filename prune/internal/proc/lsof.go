@@ -24,12 +24,13 @@ type openFile struct {
 	name string // as lsof writes it, see escaped
 }
 
-// lsofTime is how long lsof may take. With 10,000 open files it takes half a second.
-const lsofTime = 30 * time.Second
-
-// lsofPlaces are where lsof is on macOS and, as a package, on FreeBSD: the PATH of cron(8) has
-// neither.
-var lsofPlaces = []string{"/usr/sbin/lsof", "/usr/local/sbin/lsof"}
+var (
+	// lsofTime is how long lsof may take. With 10,000 open files it takes half a second.
+	lsofTime = 30 * time.Second
+	// lsofPlaces are where lsof is on macOS and, as a package, on FreeBSD: the PATH of cron(8)
+	// has neither.
+	lsofPlaces = []string{"/usr/sbin/lsof", "/usr/local/sbin/lsof"}
+)
 
 // lsofFiles runs lsof for what all processes have open, and returns its own pid as well. The
 // options: no warnings; numbers instead of names of hosts, ports and users; for each process

@@ -77,8 +77,10 @@ func listed(t *testing.T) []openFile {
 	return slices.DeleteFunc(files, func(f openFile) bool { return f.pid != int32(os.Getpid()) })
 }
 
-// The lsof that is installed here writes names as is assumed, whatever bytes they have.
+// The lsof that is installed here writes names as is assumed, whatever bytes they have, and
+// whatever the locale is.
 func TestEscapedAsByLsof(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8")
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

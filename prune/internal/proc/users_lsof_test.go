@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -199,7 +201,16 @@ func TestUsersWithoutLsof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	limit := lsofTime
+	lsofTime = 2 * time.Second
+	t.Cleanup(func() { lsofTime = limit })
 	for _, row := range []struct{ rule, script, want string }{
+		{"it hangs", "exec " + sleep + " 60", "has not ended within 2s"},
+		{"its child hangs", sleep + " 60 & " + sleep + " 60", "has not ended within 2s"},
 		{"it is missing", "", "without lsof"},
 		{"it lists nothing", "exit 1", "does not list what this process has open"},
 		{"it lists others only", `printf 'p1\0\nfcwd\0tDIR\0n/\0\n'`, "does not list what this process has open"},
@@ -219,6 +230,16 @@ func TestUsersWithoutLsof(t *testing.T) {
 	}
 }
 
+// lsof is found where a PATH does not lead to.
+func TestPlacesOfLsof(t *testing.T) {
+	pathOnly(t, "exit 3")
+	lsofPlaces = []string{filepath.Join(t.TempDir(), "lsof"), filepath.Join(os.Getenv("PATH"), "lsof")}
+	t.Setenv("PATH", t.TempDir())
+	if _, _, err := lsofFiles(); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("error %v, want that of the script", err)
+	}
+}
+
 // Processes that lsof may not look into are counted, but not zombies.
 func TestUnreadableByLsof(t *testing.T) {
 	root := lsofRoot(t)
@@ -227,21 +248,25 @@ func TestUnreadableByLsof(t *testing.T) {
 		t.Skip(err)
 	}
 	cmd := exec.Command(sleep, "1000")
+	refused := exec.Command(sleep, "1000")
 	zombie := exec.Command(sleep, "0")
-	if err := errors.Join(cmd.Start(), zombie.Start()); err != nil {
+	if err := errors.Join(cmd.Start(), refused.Start(), zombie.Start()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = zombie.Wait() })
+	t.Cleanup(func() {
+		_ = errors.Join(cmd.Process.Kill(), refused.Process.Kill())
+		_ = errors.Join(cmd.Wait(), refused.Wait(), zombie.Wait())
+	})
 	daemondirtest.Eventually(t, "a zombie", func() bool {
 		_, is, err := exists(int32(zombie.Process.Pid))
 		return err == nil && is
 	})
 	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
-	// An lsof that lists this process only.
-	pathOnly(t, `i=0; printf 'p%d\0\n' $PPID; while [ $i -lt 100 ]; do printf 'f%d\0tDIR\0n'`+root+`'\0\n' $i; i=$((i+1)); done`)
-	pids := []int32{0, int32(os.Getpid()), int32(cmd.Process.Pid), int32(zombie.Process.Pid), daemondirtest.DeadPID}
-	if err := u.look(pids); err != nil || u.Unreadable != 1 {
-		t.Errorf("%d processes are unreadable, want 1; %v", u.Unreadable, err)
+	// An lsof that lists this process, and another that it may not look into.
+	pathOnly(t, `printf 'p`+strconv.Itoa(refused.Process.Pid)+`\0\nfcwd\0tunknown\0n/proc/1/cwd (readlink: Permission denied)\0\n'; i=0; printf 'p%d\0\n' $PPID; while [ $i -lt 100 ]; do printf 'f%d\0tDIR\0n'`+root+`'\0\n' $i; i=$((i+1)); done`)
+	pids := []int32{0, int32(os.Getpid()), int32(cmd.Process.Pid), int32(refused.Process.Pid), int32(zombie.Process.Pid), daemondirtest.DeadPID}
+	if err := u.look(pids); err != nil || u.Unreadable != 2 {
+		t.Errorf("%d processes are unreadable, want 2; %v", u.Unreadable, err)
 	}
 }
 

@@ -77,9 +77,6 @@ func TestProtectedAfterTheLastLook(t *testing.T) {
 // A socket is in use however the path was written that it is bound to, and however deep it
 // lies in the dir.
 func TestKeepBoundSocket(t *testing.T) {
-	if portable {
-		t.Skip("sockets are not seen there")
-	}
 	for _, dir := range []string{".", "run/deep"} {
 		t.Run(dir, func(t *testing.T) {
 			b := newBench(t, Options{})

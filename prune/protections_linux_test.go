@@ -61,9 +61,6 @@ func TestKeepDirInUse(t *testing.T) {
 		},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			if portable && rule == "open file" {
-				t.Skip("open files are not seen there")
-			}
 			b := newBench(t, Options{})
 			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 			cmd := start(t, d)

@@ -333,9 +333,6 @@ func TestRefreshOnAFullDisk(t *testing.T) {
 
 // A new file in place of the old one is no more open to others, and no less to itself.
 func TestReplaceKeepsAttributes(t *testing.T) {
-	if portable {
-		t.Skip("attributes are not kept there")
-	}
 	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	if err := os.Chmod(d.Sidecar(), 0o640|os.ModeSetgid); err != nil {
 		t.Fatal(err)

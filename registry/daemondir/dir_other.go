@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // A Dir is an open daemon dir. Its files are opened through an os.Root, which refuses
@@ -30,8 +31,21 @@ func Open(root, name string) (*Dir, error) {
 	if !info.IsDir() {
 		return nil, &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
 	}
-	r, err := os.OpenRoot(path)
+	parent, err := os.OpenRoot(root)
 	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if opening != nil {
+		opening()
+	}
+	// Should it be a FIFO by now, opening it as a path to something else does not wait for a
+	// writer. (os.OpenRoot does.)
+	r, err := parent.OpenRoot(name + "/.")
+	if err != nil {
+		if Look(root, name) == NoDirectory {
+			err = &fs.PathError{Op: "opening daemon dir", Path: path, Err: fs.ErrNotExist}
+		}
 		return nil, err
 	}
 	opened, err := r.Stat(".")
@@ -93,8 +107,12 @@ type File struct {
 	info fs.FileInfo // as of opening, or of the last restat
 }
 
+// opening is called, if not nil, between the look at a file or directory and its opening: tests
+// replace it there.
+var opening func()
+
 func (d *Dir) open(name string, mode Mode) (*File, error) {
-	// First, because opening a FIFO would wait for its writer.
+	// First, because merely opening a device may have effects.
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -106,7 +124,14 @@ func (d *Dir) open(name string, mode Mode) (*File, error) {
 	if mode == ReadWrite {
 		flag = os.O_RDWR
 	}
-	f, err := d.root.OpenFile(name, flag, 0)
+	if opening != nil {
+		opening()
+	}
+	// Should it be a FIFO by now, opening it must not wait for a writer.
+	f, err := d.root.OpenFile(name, flag|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.EAGAIN) {
+		return nil, ErrBusy // on Linux, another collector has a lease on it
+	}
 	if err != nil {
 		return nil, err
 	}

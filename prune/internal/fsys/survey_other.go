@@ -13,8 +13,7 @@ import (
 // errNoLeases says that the system has no leases.
 var errNoLeases = errors.New("no leases on this system")
 
-// facts describes name in d; an empty name is d. It does not know whether a file is
-// immutable.
+// facts describes name in d; an empty name is d.
 func (d *dir) facts(name string) (facts, error) {
 	if name == "" {
 		name = "."
@@ -27,6 +26,7 @@ func (d *dir) facts(name string) (facts, error) {
 		mode:    info.Mode().Type(),
 		links:   links(info),
 		foreign: foreign(info),
+		fixed:   fixed(info),
 		ino:     daemondir.Identify(info).Ino,
 		written: info.ModTime(),
 	}, nil

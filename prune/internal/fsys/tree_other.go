@@ -70,7 +70,7 @@ func (r *Root) openTop(d *daemondir.Dir, name string) (*dir, error) {
 }
 
 func newDir(in *os.Root, name string) (*dir, error) {
-	root, err := in.OpenRoot(name)
+	root, err := in.OpenRoot(name + "/.") // should it be a FIFO by now, that does not wait
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,9 @@
 //
 // Each file's system calls are in its _linux.go and _other.go. On Linux there are besides
 // views_linux.go (a directory under the paths by which other processes see it),
-// maps_linux.go (mapped files) and sockets_linux.go (bound sockets).
+// maps_linux.go (mapped files) and sockets_linux.go (bound sockets). Elsewhere a process is
+// asked for in probe_darwin.go or probe_gopsutil.go, and users are looked for in users_lsof.go,
+// with lsof.go, or users_windows.go.
 package proc
 
 import (

@@ -16,21 +16,17 @@ import (
 // inspect has no pidfd here, so a pid that is reused between two of the questions is
 // recognised by its start time only.
 func inspect(pid uint32, q Query) (Facts, Handle) {
-	exists, err := process.PidExists(int32(pid))
+	is, zombie, err := exists(int32(pid))
 	if err != nil {
 		return Facts{Err: fmt.Errorf("probing pid %d: %w", pid, err)}, NoHandle
 	}
-	f := Facts{Exists: exists}
-	if !exists {
-		return f, NoHandle
-	}
-	status, err := (&process.Process{Pid: int32(pid)}).Status()
-	if err == nil && len(status) > 0 && status[0] == process.Zombie {
-		f.Zombie = true
+	f := Facts{Exists: is, Zombie: zombie}
+	if !is || zombie {
 		return f, NoHandle
 	}
 	f.describe(pid, q)
-	if exists, err := process.PidExists(int32(pid)); err == nil && !exists {
+	f.Foreign = f.Exe == ExeUnknown && !f.Settled && q.foreign(int32(pid))
+	if is, _, err := exists(int32(pid)); err == nil && !is {
 		return Facts{}, NoHandle
 	}
 	return f, NoHandle
@@ -38,7 +34,7 @@ func inspect(pid uint32, q Query) (Facts, Handle) {
 
 // whereabouts says where the program of p lies.
 func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
-	exe, err := p.Exe()
+	exe, err := programOf(p)
 	if err != nil {
 		return ExeUnknown, err
 	}
@@ -60,9 +56,6 @@ func (q Query) locate(exe string) Whereabouts {
 	}
 	return ExeElsewhere
 }
-
-// startOf returns when p started, in ms since the epoch.
-func startOf(p *process.Process) (int64, error) { return p.CreateTime() }
 
 // Exited is for handles, and there are none.
 func (Handle) Exited() (exited, zombie bool) { return false, false }

@@ -9,7 +9,34 @@ import (
 	"testing"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
+
+func TestMain(m *testing.M) { daemondirtest.Main(m) }
+
+// What is told of a process that lives, has exited, is gone.
+func TestInspect(t *testing.T) {
+	d, cmd := daemondirtest.MakeLive(t, t.TempDir(), "a")
+	dir, err := daemondir.Open(d.Root, d.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	ask := func() Facts {
+		f, h := inspect(uint32(cmd.Process.Pid), Query{Dir: d.Path(), ID: dir.ID()})
+		h.Close()
+		return f
+	}
+	if f := ask(); !f.Exists || f.Zombie || !f.Start.Known || f.Exe != ExeInside || f.Foreign {
+		t.Errorf("live: %+v", f)
+	}
+	_ = cmd.Process.Kill()
+	daemondirtest.Eventually(t, "it has exited", func() bool { f := ask(); return f.Zombie || !f.Exists })
+	_ = cmd.Wait()
+	if f := ask(); f.Exists || f.Zombie {
+		t.Errorf("gone: %+v", f)
+	}
+}
 
 func TestLocate(t *testing.T) {
 	root := t.TempDir()

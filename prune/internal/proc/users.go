@@ -1,16 +1,11 @@
 package proc
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/shirou/gopsutil/v3/process"
-
-	"runtimegc/registry/daemondir"
 )
 
 // A Use is one process's use of a directory.
@@ -28,20 +23,22 @@ func (u Use) String() string {
 }
 
 // Users says which directories of a root are used by a process. It is one pass over the
-// process table. What counts is a process's program, its working and its root directory,
-// and on Linux what it has open or mapped, and sockets that are bound there, under
+// process table. What counts is a process's program, its working and its root directory, and
+// but on Windows what it has open or mapped, and sockets that are bound there; on Linux under
 // whatever path and in whatever namespace it sees them.
 type Users struct {
 	root    string
 	byName  map[string]Use // the directory's name
 	sockets map[uint32]Use // the number of the file that a socket is bound to
 
+	spellings func(name string) []string // how byName may spell a name; nil: as it is
+
 	Unreadable int // processes of other users that we may not look into, or that do not answer
 }
 
 // FindUsers takes the pass. root is free of symlinks, as the kernel names files. A process
 // that exits meanwhile uses nothing. The error is one of ours, such as a lack of
-// descriptors: then nothing is known.
+// descriptors or of lsof: then nothing is known.
 func FindUsers(root string) (Users, error) {
 	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
 	pids, err := process.Pids()
@@ -56,8 +53,16 @@ func FindUsers(root string) (Users, error) {
 
 // Of returns a use of the directory name of the root, if there is one.
 func (u Users) Of(name string) (Use, bool) {
-	use, used := u.byName[name]
-	return use, used
+	if u.spellings == nil {
+		use, used := u.byName[name]
+		return use, used
+	}
+	for _, name := range u.spellings(name) {
+		if use, used := u.byName[name]; used {
+			return use, true
+		}
+	}
+	return Use{}, false
 }
 
 // OfSocket returns a process that has a socket bound to the file of that number, by which
@@ -76,22 +81,4 @@ func (u *Users) note(rel string, use Use) {
 	if _, known := u.byName[name]; !known && name != "" {
 		u.byName[name] = use
 	}
-}
-
-// count takes the errors of looking into one process: it may have exited, or belong to
-// another user, or not answer. It returns one that is ours.
-func (u *Users) count(pid int32, errs ...error) error {
-	unreadable := false
-	for _, err := range errs {
-		switch {
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
-			return fmt.Errorf("asking what pid %d uses: %w", pid, err)
-		case errors.Is(err, fs.ErrPermission), errors.Is(err, daemondir.ErrNoAnswer):
-			unreadable = true
-		}
-	}
-	if unreadable {
-		u.Unreadable++
-	}
-	return nil
 }

@@ -1,5 +1,3 @@
-//go:build !linux || portable
-
 package proc
 
 import (
@@ -11,9 +9,8 @@ import (
 )
 
 // look notes what the processes use, by the paths that the system gives: programs and
-// working directories. Of open files gopsutil has no answer on macOS and the BSDs, and on
-// Windows one that can hang; there the system itself refuses to rename a directory with
-// open files.
+// working directories. Of open files gopsutil has an answer that can hang; the system itself
+// refuses to rename a directory with open files.
 func (u *Users) look(pids []int32) error {
 	for _, pid := range pids {
 		if pid == int32(os.Getpid()) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
 
@@ -105,6 +106,7 @@ func (w *worker) do(ctx context.Context, t task) report {
 			// What is open may be in a root that was lost and has been replaced.
 			w.close()
 			w.generation = generation
+			fsys.RemoveTemps(ctx, w.root, w.now())
 		}
 	}
 	for _, it := range t.items {

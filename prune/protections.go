@@ -5,6 +5,7 @@ package prune
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,6 +48,8 @@ func (m *remover) checkShape(a *attempt) finding {
 	switch {
 	case d.ID() != a.e.Dir:
 		return finding{kept: Changed}
+	case d.ID() == daemondir.FileID{}:
+		return finding{kept: Failed, details: "its file system does not tell one directory from another"}
 	case !m.root.SameDevice(d.ID()):
 		return finding{kept: MountPoint, details: "it is on another device than the root"}
 	case a.junk() && !m.looksLikeDaemons(a.e):
@@ -205,7 +208,13 @@ func (m *remover) checkLastLook(a *attempt) finding {
 	if a.noSidecar() {
 		return finding{kept: m.lastLook(a)} // there is nothing to lease
 	}
-	var err error
+	open, err := fsys.OpenElsewhere(m.root.Path(filepath.Join(a.e.Name, daemondir.SidecarName(a.e.Name))))
+	switch {
+	case err != nil:
+		return refusal(err)
+	case open:
+		return finding{kept: InUse, details: "its sidecar is open elsewhere"}
+	}
 	a.sidecar, err = a.d.OpenSidecar(daemondir.ReadOnly)
 	switch {
 	case errors.Is(err, daemondir.ErrBusy):
@@ -221,7 +230,19 @@ func (m *remover) checkLastLook(a *attempt) finding {
 			return finding{kept: InUse, details: "its sidecar is open elsewhere"}
 		}
 	}
-	return finding{kept: m.lastLook(a)}
+	kept := m.lastLook(a)
+	if kept == "" && !fsys.HasLeases && !a.keepText() {
+		kept = Changed
+	}
+	return finding{kept: kept}
+}
+
+// keepText keeps the sidecar's text, to be compared after the rename. It reports whether that
+// says what was judged.
+func (a *attempt) keepText() bool {
+	text, parsed, problem := a.sidecar.Text()
+	a.text = text
+	return problem == a.e.Problem && parsed.SpawnedAt == a.e.SpawnedAt && parsed.Seen() == a.e.LastSeen
 }
 
 // lastLook reads and judges the dir once more and returns why it must stay. Without a usable

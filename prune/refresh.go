@@ -56,13 +56,15 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	if err != nil {
 		return e, notNowIfGone(path, err)
 	}
-	defer f.Close()
 	leased := r.now()
 	switch fsys.TakeLease(f) {
 	case nil:
+		defer f.Close()
 	case fsys.ErrOpenElsewhere:
+		f.Close()
 		return e, errNotNow
 	default:
+		f.Close()
 		err := r.refreshUnleased(path, &e, ms)
 		return e, err
 	}
@@ -74,7 +76,9 @@ func (r *refresher) refresh(e daemondir.Entry, ms uint64) (daemondir.Entry, erro
 	if r.now().Sub(leased) > maxLeaseAge {
 		return e, errNotNow
 	}
-	if err := fsys.Patch(f, text, tail, offset); err != nil {
+	if err := fsys.Patch(f, text, tail, offset); fsys.Busy(err) {
+		return e, errNotNow
+	} else if err != nil {
 		return e, fmt.Errorf("writing %q: %w", path, err)
 	}
 	if r.now().Sub(leased) > maxLeaseAge && !fsys.LeaseHeld(f) {
@@ -131,15 +135,17 @@ func (r *refresher) refreshUnleased(path string, e *daemondir.Entry, ms uint64) 
 	if err != nil {
 		return notNowIfGone(path, err)
 	}
-	defer f.Close()
 	text, parsed, err := r.read(f, *e)
 	if err != nil || parsed.LastSeen == daemondir.At(ms) {
+		f.Close()
 		return err
 	}
 	tail, offset := parsed.WithLastSeen(text, ms)
 	switch err := fsys.Replace(path, e.Dir, f, text, tail, offset); {
 	case errors.Is(err, fsys.ErrChanged):
 		return errDiffers
+	case fsys.Busy(err):
+		return errNotNow
 	case err != nil:
 		return err
 	}
@@ -154,7 +160,7 @@ func notNowIfGone(path string, err error) error {
 	switch {
 	case fsys.Gone(err):
 		return errDiffers
-	case errors.Is(err, daemondir.ErrBusy):
+	case fsys.Busy(err):
 		return errNotNow
 	}
 	return fmt.Errorf("opening %q: %w", path, err)

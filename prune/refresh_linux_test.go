@@ -262,13 +262,15 @@ func TestReplaceWindow(t *testing.T) {
 		n := 0
 		for ms := uint64(1_900_000_000_000); !stop.Load(); ms++ {
 			f := openSidecar(t, d, daemondir.ReadWrite)
-			if text, said, problem := f.Text(); problem == daemondir.ProblemNone {
-				tail, offset := said.WithLastSeen(text, ms)
-				if fsys.Replace(d.Sidecar(), id, f, text, tail, offset) == nil {
-					n++
-				}
+			text, said, problem := f.Text()
+			if problem != daemondir.ProblemNone {
+				f.Close()
+				continue
 			}
-			f.Close()
+			tail, offset := said.WithLastSeen(text, ms)
+			if fsys.Replace(d.Sidecar(), id, f, text, tail, offset) == nil { // which closes f
+				n++
+			}
 		}
 		replaced <- n
 	}()
@@ -357,7 +359,6 @@ func TestReplaceKeepsAttributes(t *testing.T) {
 	}
 	replace := func() error {
 		f := openSidecar(t, d, daemondir.ReadWrite)
-		defer f.Close()
 		text, said, _ := f.Text()
 		tail, offset := said.WithLastSeen(text, said.LastSeen.MS+1)
 		return fsys.Replace(d.Sidecar(), entryOf(t, d).Dir, f, text, tail, offset)
@@ -403,7 +404,6 @@ func TestReplaceKeepsTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := openSidecar(t, d, daemondir.ReadWrite)
-	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
 	if err := fsys.Replace(d.Sidecar(), entryOf(t, d).Dir, f, text, tail, offset); err != nil {

@@ -4,6 +4,7 @@ package prune
 // the comments say against what.
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,8 +124,11 @@ type removal struct {
 func keep(reason Reason) removal { return removal{kept: reason} }
 
 func fail(err error) removal {
-	if fsys.Gone(err) {
+	switch {
+	case fsys.Gone(err):
 		return keep(Gone)
+	case fsys.Busy(err):
+		return keep(InUse) // in a moment it may be otherwise
 	}
 	return removal{kept: reasonOf(err), err: err}
 }
@@ -151,6 +155,7 @@ type attempt struct {
 	unlock  func()
 	sidecar *daemondir.File
 	leased  bool
+	text    []byte // of the sidecar at the last look, where there are no leases
 }
 
 // junk reports whether nothing says when the dir's daemon was alive.
@@ -168,12 +173,26 @@ func (a *attempt) read() (daemondir.Entry, error) {
 }
 
 func (a *attempt) close() {
-	a.closeSidecar()
+	a.closeFiles()
 	if a.unlock != nil {
 		a.unlock()
 	}
+}
+
+// closeFiles closes the sidecar and the dir.
+func (a *attempt) closeFiles() {
+	a.closeSidecar()
 	if a.d != nil {
 		a.d.Close()
+		a.d = nil
+	}
+}
+
+// letGo closes them where there is no lease to be kept: Windows renames no directory in which
+// anything is open, and removes one only when it is closed.
+func (a *attempt) letGo() {
+	if !fsys.HasLeases {
+		a.closeFiles()
 	}
 }
 
@@ -201,6 +220,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 		return removal{}
 	}
 	m.step("judged")
+	a.letGo()
 
 	// 4. Out of sight, and look whether somebody was on the way in.
 	hidden := e.Name
@@ -212,14 +232,16 @@ func (m *remover) remove(e daemondir.Entry) removal {
 		m.step("renamed")
 	}
 	if reason := m.recheckRenamed(a, hidden); reason != "" {
+		a.letGo()
 		return m.restore(hidden, reason)
 	}
 	m.step("looked")
 
 	// 5. Nobody can find it any more.
 	r := m.removeTree(a, hidden)
-	if r.kept == Respawned {
-		return m.restore(hidden, Respawned) // then the lease ends
+	if r.putBack {
+		a.letGo()
+		return m.restore(hidden, r.kept) // then the lease ends
 	}
 	if r.kept != "" {
 		r.hidden = hidden
@@ -227,11 +249,17 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	return r
 }
 
-// recheckRenamed looks once more at a dir that has been renamed to hidden, through the
-// descriptors that were opened before, and returns why it must go back. A spawner that
-// resolved the sidecar's path before the rename is waiting for the lease now, and one
-// that got past the sidecar has changed the pid file.
+// recheckRenamed looks once more at a dir that has been renamed to hidden, and returns why it
+// must go back. With leases it looks through the descriptors that were opened before: a spawner
+// that resolved the sidecar's path before the rename is waiting for the lease now, and one
+// that got past the sidecar has changed the pid file. Without, it opens the dir again, which
+// must be the same, with the same text in its sidecar.
 func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
+	if !fsys.HasLeases {
+		if reason := m.reopen(a, hidden); reason != "" {
+			return reason
+		}
+	}
 	if a.d.Marked() {
 		return Protected // since the last look; whoever did it was told that it stays
 	}
@@ -240,7 +268,7 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
 		if !fsys.LeaseHeld(a.sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != a.e.PIDFile {
 			return Respawned
 		}
-	} else if again, err := a.read(); err != nil || again != a.e {
+	} else if again, err := a.read(); err != nil || again.Renamed(a.e.Name) != a.e || !a.sameText() {
 		return Respawned
 	}
 	// A collector that has no leases replaces the file that it refreshes. That does not break
@@ -259,6 +287,36 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
 	return ""
 }
 
+// reopen opens the dir of a again, which has been renamed to hidden, and returns why it must go
+// back if it or its sidecar is another one, or it cannot be opened.
+func (m *remover) reopen(a *attempt, hidden string) Reason {
+	d, err := m.root.Open(hidden)
+	if err != nil {
+		return fail(err).kept
+	}
+	a.d = d
+	// A collector that refreshes the sidecar replaces it, a spawner writes it.
+	if d.ID() != a.e.Dir || !a.noSidecar() && daemondir.SidecarStamp(m.root.Path("."), hidden).Ino != a.e.Sidecar.Ino {
+		return Changed
+	}
+	return ""
+}
+
+// sameText reports whether the sidecar still has the text of the last look, where there are no
+// leases. Its stamp would miss a rewrite of the same length within a tick of the clock.
+func (a *attempt) sameText() bool {
+	if fsys.HasLeases || a.noSidecar() {
+		return true
+	}
+	f, err := a.d.OpenSidecar(daemondir.ReadOnly)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, _, _ := f.Text()
+	return bytes.Equal(text, a.text)
+}
+
 // restore gives a quarantined dir, which must stay because of reason, its name again.
 // If that is taken, by the next daemon of the name, it stays hidden.
 func (m *remover) restore(hidden string, reason Reason) removal {
@@ -271,75 +329,8 @@ func (m *remover) restore(hidden string, reason Reason) removal {
 		return removal{kept: reason, hidden: hidden}
 	case fsys.Gone(err):
 		return keep(Gone)
+	case fsys.Busy(err):
+		return removal{kept: reason, hidden: hidden} // the next sweep tries again
 	}
 	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
-}
-
-// removeTree removes the quarantined dir hidden, which is that of a. Its sidecar goes last:
-// so a leftover of an interrupted removal can be judged again, or is empty.
-func (m *remover) removeTree(a *attempt, hidden string) removal {
-	var done removal
-	err := m.empty(a, hidden, &done.Freed)
-	if err == nil {
-		err = m.root.Remove(hidden)
-		switch {
-		case fsys.Gone(err):
-			err = fsys.ErrReplaced
-		case errors.Is(err, fs.ErrExist): // it is not empty
-			if open, other, _ := m.root.Left(hidden); open && !other {
-				err = fsys.ErrStillOpen
-			}
-		}
-	}
-	switch {
-	case err == errRespawned:
-		done.kept = Respawned
-		return done
-	case errors.Is(err, fsys.ErrStillOpen):
-		done.kept = InUse
-		return done
-	case err != nil:
-		done.kept = reasonOf(err)
-		done.err = fmt.Errorf("removing %q: %w", m.root.Path(hidden), err)
-		return done
-	}
-	done.Files++
-	return done
-}
-
-// errRespawned says that a spawner has come to the sidecar.
-var errRespawned = errors.New("a spawner has come to the sidecar")
-
-// empty removes all that is in the quarantined dir hidden, which is that of a. A spawner that
-// found the sidecar before the dir was renamed may come to the lease only now, if it was not
-// given a processor in between: it gets its dir back, without what the last daemon left there.
-func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
-	t, err := m.root.OpenTree(a.d, hidden)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	sidecar := daemondir.SidecarName(hidden)
-	if a.noSidecar() {
-		sidecar = "" // what has its name may be a directory
-	}
-	if err := t.Empty(sidecar, freed, func(name string) { m.step("removed", name) }); err != nil {
-		return err
-	}
-	if sidecar == "" {
-		return nil
-	}
-	if a.leased && !fsys.LeaseHeld(a.sidecar) {
-		return errRespawned
-	}
-	// Without leases, or by a collector without them; one that is gone was not written.
-	if now := daemondir.SidecarStamp(m.root.Path("."), hidden); now != (daemondir.Stamp{}) && now != a.e.Sidecar {
-		return errRespawned
-	}
-	// It must not be open when it is removed: on FUSE and NFS it would only be hidden, and its
-	// directory not be empty.
-	a.closeSidecar()
-	err = t.Remove(sidecar, freed)
-	m.step("removed sidecar")
-	return err
 }

@@ -93,7 +93,6 @@ func TestReplaceFollowsNoSymlink(t *testing.T) {
 	precious := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(1, 2), "")
 	id := entryOf(t, d).Dir
 	f := openSidecar(t, d, daemondir.ReadWrite)
-	defer f.Close()
 	text, said, _ := f.Text()
 	tail, offset := said.WithLastSeen(text, 3)
 	if err := errors.Join(os.Rename(d.Path(), d.Path()+"-away"), os.Symlink(precious.Path(), d.Path())); err != nil {

@@ -21,6 +21,21 @@ import (
 // scan does not delay the notice of a birth. 64 dirs take 2 to 5 ms.
 const scanBatch = 64
 
+// busyPatience is how long [Scan] waits for dirs that are busy, when all others have been read.
+// Elsewhere than on Windows a dir is busy while a sidecar is being written; there it is as long
+// as another process has it open and does not share it.
+const busyPatience = 2 * time.Second
+
+// waitBusy waits a moment before busy dirs are read again. It returns false if that has gone on
+// for too long since began.
+func waitBusy(began time.Time) bool {
+	if runtime.GOOS == "windows" && time.Since(began) > busyPatience {
+		return false
+	}
+	time.Sleep(minBusyWait)
+	return true
+}
+
 // errReplaced says that a root is not the directory that it was.
 var errReplaced = errors.New("the root was replaced, or something is mounted over it")
 
@@ -145,7 +160,8 @@ func readEach(root string, names []string, meanwhile func(), take func(name stri
 }
 
 // Scan fills reg from its root once, without watching it, for a single pass. A root that
-// does not exist counts as empty. The error says why the root cannot be served, or is that
+// does not exist counts as empty. On Windows a dir is left out that another process does not
+// share. The error says why the root cannot be served, or is that
 // of ctx if it ends first, or [registry.ErrWritten] if reg has another writer.
 func Scan(ctx context.Context, reg *registry.Registry) error {
 	if err := reg.Check(); err != nil {
@@ -167,6 +183,7 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 	if err != nil {
 		return err
 	}
+	progress := time.Now()
 	for len(names) > 0 && ctx.Err() == nil {
 		var failed error
 		var busy []string
@@ -185,8 +202,11 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 			return failed
 		}
 		names = append(names[len(batch):], busy...)
-		if len(busy) > 0 {
-			time.Sleep(minBusyWait)
+		if len(busy) < len(batch) {
+			progress = time.Now()
+		}
+		if len(busy) > 0 && !waitBusy(progress) {
+			break
 		}
 	}
 	return ctx.Err()
@@ -204,10 +224,10 @@ func ScanDir(ctx context.Context, reg *registry.Registry, name string) error {
 		return err
 	}
 	defer w.Close()
+	began := time.Now()
 	for ctx.Err() == nil {
 		e, err := daemondir.Read(reg.Root(), name)
-		if errors.Is(err, daemondir.ErrBusy) {
-			time.Sleep(minBusyWait)
+		if errors.Is(err, daemondir.ErrBusy) && waitBusy(began) {
 			continue
 		}
 		if err == nil {

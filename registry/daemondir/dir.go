@@ -1,19 +1,19 @@
 package daemondir
 
 // Reading one daemon dir. It never follows a symlink, never blocks, and reads a bounded
-// number of bytes. The system calls are in dir_linux.go and dir_other.go.
+// number of bytes. The system calls are in dir_linux.go, dir_windows.go and dir_other.go.
 
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 )
 
 // ErrBusy says that the sidecar is being written, by another process or, under a lease,
-// by our own refresh. Try again in a moment.
+// by our own refresh; or on Windows, that another process does not share what it has open, or
+// has locked a part of it. Try again in a moment.
 var ErrBusy = errors.New("sidecar is being written")
 
 // readTries is how often a file is read that changes while it is being read.
@@ -91,7 +91,10 @@ func (d *Dir) Read() (Entry, error) {
 func (d *Dir) ReadFrom(sidecar *File) (Entry, error) {
 	_, parsed, problem := sidecar.Text()
 	e := Entry{Name: d.name, Dir: d.id, Sidecar: sidecar.stamp(), Problem: problem}
-	if problem == ProblemNone {
+	switch problem {
+	case problemBusy:
+		return Entry{}, ErrBusy
+	case ProblemNone:
 		e.SpawnedAt, e.LastSeen = parsed.SpawnedAt, parsed.Seen()
 	}
 	return d.readRest(e)
@@ -122,6 +125,9 @@ func (f *File) content(limit int64) ([]byte, Problem) {
 		n, err := f.readStart(buf)
 		if errors.Is(err, syscall.ESTALE) {
 			return nil, ProblemNoSidecar // on NFS, another host has removed it
+		}
+		if errors.Is(err, ErrBusy) {
+			return nil, problemBusy
 		}
 		if err != nil {
 			return nil, ProblemIO
@@ -166,12 +172,8 @@ func SidecarStamp(root, name string) Stamp {
 // PIDStamp is [SidecarStamp] for the pid file.
 func PIDStamp(root, name string) Stamp { return lstamp(filepath.Join(root, name, PIDFileName)) }
 
-func lstamp(path string) Stamp {
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return Stamp{}
-	}
-	return Stamp{Ino: Identify(info).Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
+func stampOf(info fs.FileInfo, id FileID) Stamp {
+	return Stamp{Ino: id.Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
 }
 
 // readWithout reads a dir whose sidecar could not be opened because of err.
@@ -208,6 +210,8 @@ func (d *Dir) readPID(e *Entry) error {
 	switch problem {
 	case ProblemNone:
 		e.PID = ParsePID(text)
+	case problemBusy:
+		return ErrBusy
 	case ProblemIO:
 		e.setProblem(problem)
 	}

@@ -54,7 +54,7 @@ func TestContentChangedAfterOpen(t *testing.T) {
 			if problem == ProblemNone && string(text) != tt.changed {
 				t.Errorf("read %q, not %q", text, tt.changed)
 			}
-			if want := stampOf(stat(t, path)); len(tt.opened) != len(tt.changed) && f.stamp() != want {
+			if want := stampAt(t, path); len(tt.opened) != len(tt.changed) && f.stamp() != want {
 				t.Errorf("stamp %+v, want %+v", f.stamp(), want)
 			}
 		})

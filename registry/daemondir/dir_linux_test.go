@@ -64,7 +64,7 @@ func TestReadSpecialFiles(t *testing.T) {
 			}
 			within("reading it as the sidecar", func() {
 				e, err := Read(root, "web")
-				want := Entry{Name: "web", Dir: Identify(stat(t, dir.Path())), Problem: ProblemNotRegular}
+				want := Entry{Name: "web", Dir: identityOf(t, dir.Path()), Problem: ProblemNotRegular}
 				if err != nil || e != want {
 					t.Errorf("%+v, %v\nwant %+v", e, err, want)
 				}

@@ -1,4 +1,4 @@
-//go:build !linux || portable
+//go:build (!linux && !windows) || portable
 
 package daemondir
 
@@ -56,7 +56,7 @@ func Open(root, name string) (*Dir, error) {
 		r.Close()
 		return nil, err
 	}
-	return &Dir{root: r, name: name, id: Identify(info)}, nil
+	return &Dir{root: r, name: name, id: identify(info)}, nil
 }
 
 // Look says what root/name is. Mount points are not told from other directories.
@@ -150,7 +150,7 @@ func (d *Dir) open(name string, mode Mode) (*File, error) {
 func (f *File) Close() error { return f.f.Close() }
 
 func (f *File) stamp() Stamp {
-	return Stamp{Ino: Identify(f.info).Ino, Size: f.info.Size(), MTime: f.info.ModTime().UnixNano()}
+	return stampOf(f.info, identify(f.info))
 }
 
 func (f *File) size() int64 { return f.info.Size() }

@@ -25,11 +25,11 @@ func TestRead(t *testing.T) {
 	got, err := Read(root, "web")
 	want := Entry{
 		Name:      "web",
-		Dir:       Identify(stat(t, dir.Path())),
-		Sidecar:   stampOf(stat(t, dir.Sidecar())),
+		Dir:       identityOf(t, dir.Path()),
+		Sidecar:   stampAt(t, dir.Sidecar()),
 		SpawnedAt: At(1700000000123),
 		LastSeen:  At(1700000005000),
-		PIDFile:   stampOf(stat(t, dir.PIDFile())),
+		PIDFile:   stampAt(t, dir.PIDFile()),
 		PID:       PID{N: 4711, Known: true},
 	}
 	if err != nil || got != want {
@@ -81,16 +81,16 @@ func TestReadContent(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := Entry{
-				Name: "web", Dir: Identify(stat(t, dir.Path())), Problem: tt.problem,
+				Name: "web", Dir: identityOf(t, dir.Path()), Problem: tt.problem,
 				SpawnedAt: tt.spawned, LastSeen: tt.seen, PID: tt.pid,
 			}
 			if tt.sidecar != none {
 				daemondirtest.WriteFile(t, dir.Sidecar(), tt.sidecar)
-				want.Sidecar = stampOf(stat(t, dir.Sidecar()))
+				want.Sidecar = stampAt(t, dir.Sidecar())
 			}
 			if tt.pidFile != none {
 				daemondirtest.WriteFile(t, dir.PIDFile(), tt.pidFile)
-				want.PIDFile = stampOf(stat(t, dir.PIDFile()))
+				want.PIDFile = stampAt(t, dir.PIDFile())
 			}
 			if got, err := Read(root, "web"); err != nil || got != want {
 				t.Errorf("%+v, %v\nwant %+v", got, err, want)
@@ -398,6 +398,9 @@ func symlink(t *testing.T, target, path string) {
 	if err := os.Symlink(target, path); err != nil {
 		t.Skipf("no symlinks here: %v", err)
 	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Skipf("no symlinks here, though the system says that it made one: %v", err) // Wine 8
+	}
 }
 
 func stat(t *testing.T, path string) fs.FileInfo {
@@ -409,8 +412,23 @@ func stat(t *testing.T, path string) fs.FileInfo {
 	return info
 }
 
-func stampOf(info fs.FileInfo) Stamp {
-	return Stamp{Ino: Identify(info).Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
+func identityOf(t *testing.T, path string) FileID {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	id, err := IdentifyFile(f)
+	if err != nil || id == (FileID{}) {
+		t.Fatalf("%q has the identity %v, %v", path, id, err)
+	}
+	return id
+}
+
+func stampAt(t *testing.T, path string) Stamp {
+	t.Helper()
+	return stampOf(stat(t, path), identityOf(t, path))
 }
 
 func openDir(t *testing.T, root, name string) *Dir {

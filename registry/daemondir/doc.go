@@ -14,12 +14,13 @@
 // and its two timestamps leave this package; no error quotes it.
 //
 //	entry.go       what was read of one dir: entry, problem, stamp, identity
-//	dir.go         reading a dir; the system calls are in dir_linux.go and dir_other.go
+//	dir.go         reading a dir; the system calls are in dir_{linux,windows,other}.go
 //	sidecar.go     the text of a sidecar; json.go: the scanner that finds the timestamps
 //	pid.go         the text of a pid file
 //	root.go        the default runtime root, and directories that are refused
 //	protect.go     the mark that protects a dir from removal
 //	printable.go   escaping names for output
 //	identify_*.go  the identity of a file
+//	shared_*.go    opening and removing what others may rename or remove meanwhile
 //	network_*.go   file systems that other machines change
 package daemondir

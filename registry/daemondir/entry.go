@@ -22,7 +22,7 @@ func Concerns(dirName, file string) bool {
 func Quarantined(dirName string) bool { return strings.HasPrefix(dirName, QuarantinePrefix) }
 
 // A FileID identifies a directory, so that another one at the same path can be told from it.
-// The zero FileID is unknown (Windows).
+// The zero FileID is unknown.
 type FileID struct{ Dev, Ino uint64 }
 
 // A Stamp shows whether a file has changed, without reading it. It can miss a change: before
@@ -49,6 +49,8 @@ const (
 	ProblemNotObject          // JSON, but not an object
 	ProblemNoAnswer           // the file system that is mounted there does not answer
 	ProblemIO                 // reading failed
+
+	problemBusy // a part of the file is locked; [Dir.Read] returns ErrBusy
 )
 
 var problemCodes = [...]string{
@@ -81,4 +83,10 @@ type Entry struct {
 	PID     PID
 
 	Protected bool // there is a mark; see Protect
+}
+
+// Renamed returns e under another name: a dir has one while it is being removed.
+func (e Entry) Renamed(name string) Entry {
+	e.Name = name
+	return e
 }

@@ -27,7 +27,7 @@ func Protect(root, name string) (bool, error) {
 
 // Unprotect removes the mark of [Protect]. It reports false if there is none.
 func Unprotect(root, name string) (bool, error) {
-	return changeMark(root, name, func(dir *os.Root) error { return dir.Remove(protectMark) }, fs.ErrNotExist)
+	return changeMark(root, name, func(dir *os.Root) error { return RemoveIn(dir, protectMark) }, fs.ErrNotExist)
 }
 
 // changeMark changes the mark of a daemon dir. The error done says that it is as it should be.
@@ -37,7 +37,7 @@ func changeMark(root, name string, change func(dir *os.Root) error, done error) 
 	if err != nil {
 		return false, err
 	}
-	dir, err := os.OpenRoot(path)
+	dir, err := OpenShared(path)
 	if err != nil {
 		return false, err
 	}

@@ -21,6 +21,10 @@ import (
 // Meanwhile nothing in this process may wait for the same file: daemondir opens files with
 // O_NONBLOCK, and returns ErrBusy.
 
+// HasLeases says that a lease shows whether anybody has a file open. Some file systems have
+// none; see [ErrNoLeases].
+const HasLeases = true
+
 var (
 	// ErrOpenElsewhere says that another process has the sidecar open: try again later.
 	ErrOpenElsewhere = errors.New("the sidecar is open elsewhere")
@@ -40,6 +44,12 @@ func TakeLease(f *daemondir.File) error {
 		return ErrNoLeases
 	}
 }
+
+// OpenElsewhere returns false: a lease tells.
+func OpenElsewhere(string) (bool, error) { return false, nil }
+
+// Busy reports whether err says that a file is being written.
+func Busy(err error) bool { return errors.Is(err, daemondir.ErrBusy) }
 
 // LeaseHeld reports whether the lease on f is unbroken, and nobody waits for its end.
 func LeaseHeld(f *daemondir.File) bool {

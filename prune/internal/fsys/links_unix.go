@@ -22,3 +22,12 @@ func foreign(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid()
 }
+
+// number returns the number of the file that info describes, on its file system.
+func number(info fs.FileInfo) uint64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return uint64(st.Ino)
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"runtimegc/registry/daemondir"
 )
@@ -23,10 +24,13 @@ var ErrChanged = errors.New("changed meanwhile")
 // mode and owner, checks that the old file still has its text, and renames the new file over
 // it. path is that of f, and id that of its dir. The error is [ErrChanged] if either has
 // changed. An update by another process between the check and the rename, a few
-// microseconds, is lost.
+// microseconds, is lost. It closes f, because Windows may not replace what is open. What a
+// crash leaves behind is removed by [RemoveTemps], or here the next time.
 func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []byte, offset int) error {
+	closeOld := sync.OnceValue(f.Close)
+	defer closeOld()
 	dir, name := filepath.Split(path)
-	d, err := os.OpenRoot(dir)
+	d, err := daemondir.OpenShared(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrChanged
@@ -35,10 +39,10 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 	}
 	defer d.Close()
 	// It must be the dir that was judged; a symlink may have replaced it.
-	if info, err := d.Stat("."); err != nil || daemondir.Identify(info) != id {
+	if now, err := daemondir.IdentifyIn(d, "."); err != nil || now != id {
 		return ErrChanged
 	}
-	err = writeTemp(d, name, f, Patched(text, tail, offset))
+	err = errors.Join(writeTemp(d, name, f, Patched(text, tail, offset)), closeOld())
 	if err == nil {
 		err = unchanged(d, name, text)
 	}
@@ -46,7 +50,7 @@ func Replace(path string, id daemondir.FileID, f *daemondir.File, text, tail []b
 		err = d.Rename(tempName, name)
 	}
 	if err != nil {
-		_ = d.Remove(tempName) // it may not have been made
+		_ = daemondir.RemoveIn(d, tempName) // it may not have been made
 		if errors.Is(err, ErrChanged) {
 			return err
 		}
@@ -74,7 +78,7 @@ func writeTemp(d *os.Root, name string, f *daemondir.File, text []byte) error {
 	if err != nil {
 		return ErrChanged
 	}
-	_ = d.Remove(tempName) // left by a crash
+	_ = daemondir.RemoveIn(d, tempName) // left by a crash
 	t, err := d.OpenFile(tempName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -6,15 +6,16 @@
 //	survey_*.go  what is in a directory      tree_*.go   emptying it
 //	trail.go     the way down a tree, and back
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
+//	temp.go      what is left if that is interrupted
 //	mounts_*.go  mounts below the root       position_*.go  was the root, or a dir, moved?
 //	owner_*.go, attributes_*.go, links_*.go  of a file
 //	flock_*.go   flocks, of the root too     locks_*.go, holder_*.go  the table of flocks
-//	lease_*.go   leases, and writing under one
+//	lease_*.go   leases, and writing under one; what stands for them on Windows
+//	open_*.go    is a file open elsewhere?
 package fsys
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -56,13 +57,13 @@ type Root struct {
 
 // OpenRoot opens the root at path, and follows a symlink.
 func OpenRoot(path string) (*Root, error) {
-	dir, err := os.Open(path)
+	root, err := daemondir.OpenShared(path)
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(path)
+	dir, err := root.Open(".")
 	if err != nil {
-		dir.Close()
+		root.Close()
 		return nil, err
 	}
 	r := &Root{path: path, root: root, dir: dir}
@@ -77,15 +78,9 @@ func (r *Root) open() (err error) {
 	if r.dirs, err = daemondir.OpenRoot(r.path); err != nil {
 		return err
 	}
-	a, errA := r.dir.Stat()
-	b, errB := r.root.Stat(".")
-	if err := errors.Join(errA, errB); err != nil {
+	if r.id, err = daemondir.IdentifyFile(r.dir); err != nil {
 		return err
 	}
-	if !os.SameFile(a, b) {
-		return fmt.Errorf("root %q was replaced while it was opened", daemondir.Printable(r.path))
-	}
-	r.id = daemondir.Identify(a)
 	r.readOnly, r.leases = mountFlags(r.dir)
 	if r.real, err = filepath.EvalSymlinks(r.path); err != nil {
 		return err
@@ -119,11 +114,7 @@ func (r *Root) Open(name string) (*daemondir.Dir, error) { return r.dirs.OpenDir
 // ID identifies the file or directory that has that name in the root now; it does not
 // follow a symlink.
 func (r *Root) ID(name string) (daemondir.FileID, error) {
-	info, err := r.root.Lstat(name)
-	if err != nil {
-		return daemondir.FileID{}, err
-	}
-	return daemondir.Identify(info), nil
+	return daemondir.IdentifyIn(r.root, name)
 }
 
 // SameDevice reports whether id is on the root's device.

@@ -67,7 +67,8 @@ type facts struct {
 // directory that cannot be read or searched is one, because nothing is known of its content.
 //
 // Whether a file is open elsewhere is found out by a lease, which the kernel grants only if
-// no process has the file open, in any namespace; see openElsewhere.
+// no process has the file open, in any namespace; see openElsewhere. On Windows it is opened
+// for a moment without sharing it, so the spawner's files are left out: the rename tells.
 func (r *Root) Survey(d *daemondir.Dir, name string, opts SurveyOptions) (Finding, error) {
 	t, err := r.openTrail(d, name)
 	if err != nil {
@@ -126,6 +127,8 @@ func (s *survey) look(d *dir, name string) (Finding, error) {
 	switch {
 	case Gone(err):
 		return Finding{}, nil
+	case Busy(err):
+		return Finding{Open: string(s.appendPath(name))}, nil
 	case errors.Is(err, fs.ErrPermission):
 		return s.obstacle("", errUnreadable), nil
 	case err != nil:
@@ -151,7 +154,9 @@ func (s *survey) look(d *dir, name string) (Finding, error) {
 		return Finding{Bound: string(s.appendPath(name))}, nil
 	case f.written.After(s.WrittenAfter) && (s.EveryTime || s.depth() > 0 || !s.Spawners(name)):
 		return Finding{Written: string(s.appendPath(name)), At: f.written}, nil
-	case !f.mode.IsRegular() || f.links > 1 || s.noLeases || s.depth() == 0 && name == s.Sidecar:
+	case !f.mode.IsRegular() || f.links > 1 || s.noLeases:
+		return Finding{}, nil
+	case s.depth() == 0 && (name == s.Sidecar || sparesSpawners && s.Spawners(name)):
 		return Finding{}, nil
 	}
 	open, err := d.openElsewhere(name)

@@ -95,6 +95,9 @@ func mountFlags(dir *os.File) (readOnly, leases bool) {
 	return st.Flags&unix.ST_RDONLY != 0, leases
 }
 
+// sparesSpawners says that openElsewhere would refuse a spawner who comes meanwhile: he waits.
+const sparesSpawners = false
+
 // openElsewhere reports whether a process has the regular file name open, or mapped into
 // memory. The kernel grants a write lease (fcntl(2), "Leases") only on a file that is not
 // open elsewhere, in any namespace; it ends when we close the file. In the microseconds

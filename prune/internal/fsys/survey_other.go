@@ -6,11 +6,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-
-	"runtimegc/registry/daemondir"
 )
 
-// errNoLeases says that the system has no leases.
+// errNoLeases says that the system does not tell who has a file open.
 var errNoLeases = errors.New("no leases on this system")
 
 // facts describes name in d; an empty name is d.
@@ -27,7 +25,7 @@ func (d *dir) facts(name string) (facts, error) {
 		links:   links(info),
 		foreign: foreign(info),
 		fixed:   fixed(info),
-		ino:     daemondir.Identify(info).Ino,
+		ino:     number(info),
 		written: info.ModTime(),
 	}, nil
 }
@@ -52,8 +50,5 @@ func (d *dir) keepsForeign() bool {
 	return err == nil && info.Mode()&fs.ModeSticky != 0 && foreign(info)
 }
 
-// mountFlags knows of no read-only mounts and no leases.
-func mountFlags(*os.File) (readOnly, leases bool) { return false, false }
-
-// openElsewhere returns errNoLeases.
-func (d *dir) openElsewhere(string) (bool, error) { return false, errNoLeases }
+// mountFlags knows of no read-only mounts.
+func mountFlags(*os.File) (readOnly, leases bool) { return false, tellsOpen }

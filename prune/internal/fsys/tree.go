@@ -84,6 +84,12 @@ func (t *Tree) Empty(spare string, freed *Freed, removed func(name string)) erro
 	}
 }
 
+// IsFile reports whether name in the top of t is not a directory.
+func (t *Tree) IsFile(name string) bool {
+	f, err := t.top.stat(name)
+	return err == nil && !f.dir
+}
+
 // Remove removes the file or empty directory name from the top of t, and counts it. What
 // is gone is no error.
 func (t *Tree) Remove(name string, freed *Freed) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"runtimegc/registry/daemondir"
 )
@@ -18,22 +19,22 @@ func (r *Root) Lock(d *daemondir.Dir, name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := dir.Stat()
-	if err == nil && daemondir.Identify(info) != d.ID() {
+	id, err := daemondir.IdentifyFile(dir)
+	if err == nil && id != d.ID() {
 		err = &fs.PathError{Op: "locking", Path: name, Err: fs.ErrNotExist} // it was moved away
 	}
 	if err == nil {
 		err = Flock(int(dir.Fd()))
 	}
-	if err != nil {
+	if err != nil || runtime.GOOS == "windows" { // no locks there, and what is open is in the way
 		dir.Close()
-		return nil, err
+		return func() {}, err
 	}
 	return func() { dir.Close() }, nil
 }
 
 // Remove removes the empty directory name from the root.
-func (r *Root) Remove(name string) error { return r.root.Remove(name) }
+func (r *Root) Remove(name string) error { return daemondir.RemoveIn(r.root, name) }
 
 const (
 	// maxDepth is how many levels a tree may have below its top: an os.Root has no way up,
@@ -74,12 +75,12 @@ func newDir(in *os.Root, name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := root.Stat(".")
+	id, err := daemondir.IdentifyIn(root, ".")
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
-	return &dir{root: root, name: name, id: daemondir.Identify(info)}, nil
+	return &dir{root: root, name: name, id: id}, nil
 }
 
 func (d *dir) close() {
@@ -96,11 +97,15 @@ func (d *dir) open(name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	id, err := daemondir.IdentifyIn(d.root, name)
+	if err != nil {
+		return nil, err
+	}
 	below, err := newDir(d.root, name)
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() || below.id != daemondir.Identify(info) {
+	if !info.IsDir() || below.id != id {
 		below.close()
 		return nil, ErrReplaced
 	}
@@ -149,7 +154,7 @@ func (d *dir) stat(name string) (file, error) {
 }
 
 // remove removes name, an empty directory if dir.
-func (d *dir) remove(name string, _ bool) error { return d.root.Remove(name) }
+func (d *dir) remove(name string, _ bool) error { return daemondir.RemoveIn(d.root, name) }
 
 // makeWritable gives the owner of d all permissions. It fails if he has them already, or
 // is somebody else.
@@ -165,16 +170,15 @@ func (d *dir) makeWritable() error {
 }
 
 // check returns [ErrReplaced] unless the top still has its name in the root, and each
-// directory on the way to the current one its in the one above. Where directories have no
-// identity (Windows) it only asks whether there are some of these names.
+// directory on the way to the current one its in the one above.
 func (t *trail) check() error {
 	for d := t.dir(); d != nil; d = d.in {
 		in := t.root.root
 		if d.in != nil {
 			in = d.in.root
 		}
-		info, err := in.Lstat(d.name)
-		if err != nil || !info.IsDir() || daemondir.Identify(info) != d.id {
+		// A symlink has another identity than a directory.
+		if id, err := daemondir.IdentifyIn(in, d.name); err != nil || id != d.id {
 			return ErrReplaced
 		}
 	}

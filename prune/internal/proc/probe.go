@@ -6,7 +6,8 @@
 //	users.go  who uses which directory       clock.go    whether the wall clock was set
 //	namespace.go  whether /proc belongs to our pid namespace
 //
-// Each file's system calls are in its _linux.go and _other.go. On Linux there are besides
+// Each file's system calls are in its _linux.go and _other.go; within_other.go says whether a
+// path leads into a directory. On Linux there are besides
 // views_linux.go (a directory under the paths by which other processes see it),
 // maps_linux.go (mapped files) and sockets_linux.go (bound sockets). Elsewhere a process is
 // asked for in probe_darwin.go or probe_gopsutil.go, and users are looked for in users_lsof.go,

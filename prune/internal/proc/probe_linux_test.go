@@ -24,11 +24,12 @@ func TestMain(m *testing.M) { daemondirtest.Main(m) }
 func start(t *testing.T, name string) (q Query, cmd *exec.Cmd) {
 	t.Helper()
 	d, cmd := daemondirtest.MakeLive(t, t.TempDir(), name)
-	info, err := os.Stat(d.Path())
+	dir, err := daemondir.Open(d.Root, d.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Query{Dir: d.Path(), ID: daemondir.Identify(info)}, cmd
+	defer dir.Close()
+	return Query{Dir: d.Path(), ID: dir.ID()}, cmd
 }
 
 // With a pidfd and without, the same is told of the same process.

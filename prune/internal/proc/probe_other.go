@@ -4,13 +4,9 @@ package proc
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/shirou/gopsutil/v3/process"
-
-	"runtimegc/registry/daemondir"
 )
 
 // inspect has no pidfd here, so a pid that is reused between two of the questions is
@@ -41,18 +37,14 @@ func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
 	return q.locate(exe), nil
 }
 
-// locate says where exe lies with respect to the directory, by its path, or by the
-// directory's identity, should the system know it by another path.
+// locate says where exe lies with respect to the directory.
 func (q Query) locate(exe string) Whereabouts {
-	if strings.HasPrefix(exe, q.Dir+string(filepath.Separator)) {
+	p := make(places)
+	if p.below(exe, q.Dir, q.ID) != "" {
 		return ExeInside
 	}
-	info, err := os.Stat(filepath.Dir(exe))
-	switch {
-	case err != nil:
+	if _, err := p.identify(filepath.Dir(exe)); err != nil {
 		return ExeUnknown
-	case q.ID != (daemondir.FileID{}) && daemondir.Identify(info) == q.ID:
-		return ExeInside
 	}
 	return ExeElsewhere
 }

@@ -2,16 +2,18 @@ package proc
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/shirou/gopsutil/v3/process"
+
+	"runtimegc/registry/daemondir"
 )
 
 // look notes what the processes use, by the paths that the system gives: programs and
 // working directories. Of open files gopsutil has an answer that can hang; the system itself
 // refuses to rename a directory with open files.
 func (u *Users) look(pids []int32) error {
+	root, _ := daemondir.IdentifyPath(u.root) // unknown: by its path alone
+	seen := make(places)
 	for _, pid := range pids {
 		if pid == int32(os.Getpid()) {
 			continue
@@ -20,8 +22,11 @@ func (u *Users) look(pids []int32) error {
 		exe, exeErr := p.Exe()
 		cwd, cwdErr := p.Cwd()
 		for path, how := range map[string]string{exe: "its program", cwd: "its working directory"} {
-			if rel, ok := strings.CutPrefix(path, u.root+string(filepath.Separator)); ok {
-				u.note(rel, Use{pid, how})
+			if path == "" {
+				continue
+			}
+			if at := seen.below(path, u.root, root); at != "" {
+				u.note(nameOnDisk(at), Use{pid, how})
 			}
 		}
 		if err := u.count(pid, exeErr, cwdErr); err != nil {

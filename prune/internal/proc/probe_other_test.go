@@ -45,7 +45,7 @@ func TestLocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(root, link); err != nil {
+	if err := daemondirtest.Symlink(root, link); err != nil {
 		t.Skipf("no symlinks: %v", err)
 	}
 	info, err := os.Stat(dir)

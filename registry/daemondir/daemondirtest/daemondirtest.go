@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -74,6 +75,14 @@ func (d Dir) Sidecar() string { return filepath.Join(d.Root, d.Name, d.Name+".da
 
 // PIDFile returns the path of its pid file.
 func (d Dir) PIDFile() string { return filepath.Join(d.Root, d.Name, "daemon.pid") }
+
+// Program returns the path of its trampoline: on Windows a program's name ends with .exe.
+func (d Dir) Program() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(d.Root, d.Name, d.Name+".exe")
+	}
+	return filepath.Join(d.Root, d.Name, d.Name)
+}
 
 // Exists says whether there is something of its name.
 func (d Dir) Exists() bool {
@@ -152,7 +161,7 @@ func MakeLive(t testing.TB, root, name string) (Dir, *exec.Cmd) {
 	t.Helper()
 	now := time.Now()
 	d := Make(t, root, name, Sidecar(now, now), "")
-	program := filepath.Join(d.Path(), name)
+	program := d.Program()
 	self, err := os.Executable()
 	if err == nil && os.Link(self, program) != nil {
 		// Another file system, or fs.protected_hardlinks: the spawner copies, too.
@@ -211,6 +220,16 @@ func ReadFile(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// Symlink makes a symlink at path that leads to target. The error is for a skip: on Windows
+// a user needs a right for it, and Wine says that it has made one when it has not.
+func Symlink(target, path string) error {
+	if err := os.Symlink(target, path); err != nil {
+		return err
+	}
+	_, err := os.Lstat(path)
+	return err
 }
 
 // Patience is how long a test waits for what must happen. It is long because machines

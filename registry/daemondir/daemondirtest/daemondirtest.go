@@ -145,14 +145,19 @@ func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
 // trampolineVar makes the test binary be a daemon.
 const trampolineVar = "RUNTIMEGC_TEST_DAEMON"
 
-// Main is the TestMain of a package that calls [MakeLive]. In a process that MakeLive
-// started it waits to be killed.
+// Main is the TestMain of a package that calls [MakeLive].
 func Main(m *testing.M) {
+	Trampoline()
+	m.Run()
+}
+
+// Trampoline is for a TestMain that does more than [Main]. In a process that [MakeLive] started
+// it waits to be killed.
+func Trampoline() {
 	if os.Getenv(trampolineVar) != "" {
 		time.Sleep(time.Hour)
 		os.Exit(0)
 	}
-	m.Run()
 }
 
 // MakeLive makes the dir of a daemon that runs until it is killed, or the test ends. Its

@@ -1,0 +1,22 @@
+package integration
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/windows"
+)
+
+// interruptible gives cmd a process group of its own: a console event goes to a whole group,
+// and would end the tests as well.
+func interruptible(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+}
+
+// interrupt is Ctrl-Break, because Ctrl-C cannot be sent to a process group (Microsoft,
+// "GenerateConsoleCtrlEvent"). To a Go program both are os.Interrupt.
+func interrupt(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	noError(t, windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(cmd.Process.Pid)))
+}

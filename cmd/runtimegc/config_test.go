@@ -33,7 +33,7 @@ func resolved(t *testing.T, args ...string) (*options, error) {
 
 // Every flag has a variable, including those that hold a list.
 func TestEnvironment(t *testing.T) {
-	a, b, logs := t.TempDir(), t.TempDir(), t.TempDir()
+	a, b, logs := t.TempDir(), t.TempDir(), logDir(t)
 	t.Setenv("RUNTIMEGC_ROOT", a+string(os.PathListSeparator)+b)
 	t.Setenv("RUNTIMEGC_DRY_RUN", "true")
 	t.Setenv("RUNTIMEGC_LOG_LEVEL", "error")

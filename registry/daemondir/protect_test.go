@@ -33,7 +33,7 @@ func TestProtect(t *testing.T) {
 		want(step.protected)
 	}
 	// Whatever has the name is a mark: it is for people to remove.
-	if err := daemondirtest.Symlink("nowhere", filepath.Join(root, "a", protectMark)); err == nil {
+	if err := os.Symlink("nowhere", filepath.Join(root, "a", protectMark)); err == nil {
 		want(true)
 	}
 }
@@ -41,7 +41,7 @@ func TestProtect(t *testing.T) {
 // No mark is left where a symlink leads.
 func TestProtectNoDir(t *testing.T) {
 	root, outside := t.TempDir(), t.TempDir()
-	if err := daemondirtest.Symlink(outside, filepath.Join(root, "link")); err != nil {
+	if err := os.Symlink(outside, filepath.Join(root, "link")); err != nil {
 		t.Skip(err)
 	}
 	for _, name := range []string{"link", "missing"} {

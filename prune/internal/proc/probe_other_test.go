@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"runtimegc/registry/daemondir"
-	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestMain(m *testing.M) { daemondirtest.Main(m) }
@@ -45,7 +44,7 @@ func TestLocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
-	if err := daemondirtest.Symlink(root, link); err != nil {
+	if err := os.Symlink(root, link); err != nil {
 		t.Skipf("no symlinks: %v", err)
 	}
 	info, err := os.Stat(dir)

@@ -18,5 +18,7 @@ func interruptible(cmd *exec.Cmd) {
 // "GenerateConsoleCtrlEvent"). To a Go program both are os.Interrupt.
 func interrupt(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	noError(t, windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(cmd.Process.Pid)))
+	if err := windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(cmd.Process.Pid)); err != nil {
+		t.Skipf("all but the end was tested, because there is no console here: %v", err)
+	}
 }

@@ -275,7 +275,7 @@ func TestOneCollectorAnywhere(t *testing.T) {
 			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said, holder) {
 				t.Errorf("the second, %s, does not end with 1 and name %s: %s", command, holder, said)
 			}
-		case <-time.After(soon):
+		case <-time.After(patience):
 			t.Errorf("there are two: %s does not end", command)
 			_ = cmd.Process.Kill()
 			<-second

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func TestMain(m *testing.M) { daemondirtest.Main(m) }

@@ -79,6 +79,9 @@ func (s *sharedFiles) build() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
+	if portable {
+		args = append(args, "-tags", "portable")
+	}
 	cmd := exec.Command("go", append(args, "runtimegc/cmd/runtimegc")...)
 	cmd.Env = goEnv(dir)
 	if out, err := cmd.CombinedOutput(); err != nil {

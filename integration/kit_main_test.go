@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // trampolineEnv makes the test binary a trampoline, the process of a daemon: it waits
@@ -23,6 +25,7 @@ func TestMain(m *testing.M) {
 	if runBare() || runUser() || runInNamespace() {
 		return
 	}
+	daemondirtest.Trampoline()
 	if as := os.Getenv(trampolineEnv); as != "" {
 		if as == ignoreTerm {
 			signal.Ignore(syscall.SIGTERM, os.Interrupt)

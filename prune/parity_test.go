@@ -158,7 +158,7 @@ func TestNoParity(t *testing.T) {
 	b := newBench(t, Options{StaleAfter: 5 * time.Second})
 	// The original follows a symlink in the root and removes what it leads to.
 	elsewhere := daemondirtest.MakeDead(t, t.TempDir(), "link", time.Hour)
-	if err := os.Symlink(elsewhere.Path(), b.root+"/link"); err != nil {
+	if err := daemondirtest.Symlink(elsewhere.Path(), b.root+"/link"); err != nil {
 		t.Skipf("no symlinks: %v", err)
 	}
 	// It reads a sidecar, and rewrites it, through a symlink.
@@ -167,7 +167,7 @@ func TestNoParity(t *testing.T) {
 	if err := os.Remove(d.Sidecar()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(target.Sidecar(), d.Sidecar()); err != nil {
+	if err := daemondirtest.Symlink(target.Sidecar(), d.Sidecar()); err != nil {
 		t.Fatal(err)
 	}
 	stats, rows := b.sweep()

@@ -133,6 +133,9 @@ func TestEvent(t *testing.T) {
 // never found.
 func TestEventBelowSlash(t *testing.T) {
 	slash := string(filepath.Separator)
+	if filepath.VolumeName(t.TempDir()) != "" {
+		t.Skip("the root of a file system has another name here")
+	}
 	dir := slash + filepath.Join("data", "runtime")
 	h := newPending(registry.New("/data"), dir, []string{dir})
 	h.event(fsnotify.Event{Name: slash + slash + "data", Op: fsnotify.Create})

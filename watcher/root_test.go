@@ -491,7 +491,7 @@ func TestRootIsBelowASymlink(t *testing.T) {
 
 func symlink(t *testing.T, target, path string) {
 	t.Helper()
-	if err := os.Symlink(target, path); err != nil {
+	if err := daemondirtest.Symlink(target, path); err != nil {
 		t.Skipf("no symlinks: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -64,7 +63,7 @@ func TestScanSkipsSymlinks(t *testing.T) {
 		"self":    root,
 		"nowhere": filepath.Join(root, "nothing"),
 	} {
-		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+		if err := daemondirtest.Symlink(target, filepath.Join(root, name)); err != nil {
 			t.Skipf("no symlinks: %v", err)
 		}
 	}
@@ -78,7 +77,7 @@ func TestScanSkipsSymlinks(t *testing.T) {
 	// The watcher gets events on the links, too.
 	w := start(t, setup{Root: root})
 	w.waitPID("b", 2)
-	if err := os.Symlink(filepath.Join(root, "b"), filepath.Join(root, "late")); err != nil {
+	if err := daemondirtest.Symlink(filepath.Join(root, "b"), filepath.Join(root, "late")); err != nil {
 		t.Fatal(err)
 	}
 	spawn(t, root, "d", 3)

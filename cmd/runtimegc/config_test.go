@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func resolved(t *testing.T, args ...string) (*options, error) {
 
 // Every flag has a variable, including those that hold a list.
 func TestEnvironment(t *testing.T) {
-	a, b, logs := t.TempDir(), t.TempDir(), t.TempDir()
+	a, b, logs := t.TempDir(), t.TempDir(), logDir(t)
 	t.Setenv("RUNTIMEGC_ROOT", a+string(os.PathListSeparator)+b)
 	t.Setenv("RUNTIMEGC_DRY_RUN", "true")
 	t.Setenv("RUNTIMEGC_LOG_LEVEL", "error")
@@ -61,7 +62,7 @@ func TestEnvironment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
 			var stdout, stderr bytes.Buffer
-			if code := run(t.Context(), []string{"watch"}, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), name+" is \""+value) {
+			if code := run(t.Context(), []string{"watch"}, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), name+" is "+strings.TrimSuffix(strconv.Quote(value), `"`)) {
 				t.Errorf("exit code %d, want 2 and the variable's name; %s", code, stderr.String())
 			}
 		})
@@ -110,7 +111,7 @@ func TestConfigFileIsRefused(t *testing.T) {
 				t.Fatalf("got %v, %v", s, err)
 			}
 			text := err.Error()
-			for _, want := range []string{path, fmt.Sprintf(" line %d:", row.line), row.key} {
+			for _, want := range []string{strconv.Quote(path), fmt.Sprintf(" line %d:", row.line), row.key} {
 				if !strings.Contains(text, want) {
 					t.Errorf("%q does not name %q", text, want)
 				}

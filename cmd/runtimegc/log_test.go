@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtimegc/registry/daemondir/daemondirtest"
 	"slices"
 	"strings"
 	"sync"
@@ -97,9 +98,24 @@ func TestConsoleIsBrief(t *testing.T) {
 	}
 }
 
+// logDir returns a directory for log files. A command leaves its own open until the process
+// ends, and on Windows an open file cannot be removed: then the directory stays.
+func logDir(t *testing.T) string {
+	t.Helper()
+	if runtime.GOOS != "windows" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("", "runtimegc-log-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // The log is appended to the file, and does not go to stderr. Other users cannot read it.
 func TestLogFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := logDir(t)
 	path := filepath.Join(dir, "log")
 	for n := 1; n <= 2; n++ {
 		var stdout, stderr bytes.Buffer
@@ -120,7 +136,7 @@ func TestLogFile(t *testing.T) {
 // In a root, each line of the log would be an event, and the file might be removed with a
 // daemon. A file that cannot be written is an error at the start.
 func TestLogFileIsRefused(t *testing.T) {
-	dir := t.TempDir()
+	dir := logDir(t)
 	root := filepath.Join(dir, "root")
 	if err := os.MkdirAll(filepath.Join(root, "daemon"), 0o755); err != nil {
 		t.Fatal(err)
@@ -140,7 +156,7 @@ func TestLogFileIsRefused(t *testing.T) {
 		"empty":                  {"", 2},
 		"beside, a similar name": {root + "-log", 0},
 	}
-	if os.Symlink(root, dir+"/link") == nil && os.Symlink(root+"/daemon/log", dir+"/log") == nil {
+	if daemondirtest.Symlink(root, dir+"/link") == nil && daemondirtest.Symlink(root+"/daemon/log", dir+"/log") == nil {
 		rows["in, through a symlink"] = struct {
 			path string
 			code int
@@ -164,7 +180,7 @@ func TestLogFileIsRefused(t *testing.T) {
 // A rotation loses or tears no line, whenever it comes. If the file cannot be reopened,
 // the old one stays in use.
 func TestLogFileIsReopened(t *testing.T) {
-	dir := t.TempDir()
+	dir := logDir(t)
 	path := filepath.Join(dir, "log")
 	l, err := openLogFile(path, nil)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"runtimegc/prune"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Flags override the environment, that daemon.toml, and that the defaults, each value on
@@ -60,7 +61,7 @@ func TestRootsApart(t *testing.T) {
 		}
 	}
 	for link, target := range map[string]string{"link": a, "later": filepath.Join(dir, "none"), "up": dir} {
-		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+		if err := daemondirtest.Symlink(target, filepath.Join(dir, link)); err != nil {
 			t.Skip("no symlinks here")
 		}
 	}
@@ -110,7 +111,7 @@ func TestTextfileIsKeptOutOfTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for link, to := range map[string]string{"link": root, "deep": filepath.Join(root, "a"), "out.prom": filepath.Join(root, "a", "x.prom")} {
-		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+		if err := daemondirtest.Symlink(to, filepath.Join(dir, link)); err != nil {
 			t.Skip(err)
 		}
 	}

@@ -395,7 +395,7 @@ func TestStampChanges(t *testing.T) {
 
 func symlink(t *testing.T, target, path string) {
 	t.Helper()
-	if err := os.Symlink(target, path); err != nil {
+	if err := daemondirtest.Symlink(target, path); err != nil {
 		t.Skipf("no symlinks here: %v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {

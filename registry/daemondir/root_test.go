@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime"
+	"runtimegc/registry/daemondir/daemondirtest"
 	"strings"
 	"testing"
 )
@@ -93,7 +95,7 @@ func TestCheckRoot(t *testing.T) {
 	}
 	link := func(name, target string) string {
 		path := filepath.Join(other, name)
-		if err := os.Symlink(target, path); err != nil {
+		if err := daemondirtest.Symlink(target, path); err != nil {
 			t.Skipf("no symlinks here: %v", err)
 		}
 		return path
@@ -176,8 +178,8 @@ func TestCheckRootOfTemporaryFiles(t *testing.T) {
 	t.Setenv("TMPDIR", mine)
 	t.Setenv("TMP", mine) // Windows
 	for _, dir := range []string{mine, "/tmp", "/var/tmp", "/dev/shm"} {
-		if _, err := os.Stat(dir); err != nil {
-			continue
+		if _, err := os.Stat(dir); err != nil || runtime.GOOS == "windows" && dir != mine {
+			continue // Windows has none of these; Wine shows those of the system below it
 		}
 		if err := CheckRoot(dir); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", dir, err)

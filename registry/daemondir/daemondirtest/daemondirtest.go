@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -74,6 +75,14 @@ func (d Dir) Sidecar() string { return filepath.Join(d.Root, d.Name, d.Name+".da
 
 // PIDFile returns the path of its pid file.
 func (d Dir) PIDFile() string { return filepath.Join(d.Root, d.Name, "daemon.pid") }
+
+// Program returns the path of its trampoline: on Windows a program's name ends with .exe.
+func (d Dir) Program() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(d.Root, d.Name, d.Name+".exe")
+	}
+	return filepath.Join(d.Root, d.Name, d.Name)
+}
 
 // Exists says whether there is something of its name.
 func (d Dir) Exists() bool {
@@ -136,14 +145,19 @@ func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
 // trampolineVar makes the test binary be a daemon.
 const trampolineVar = "RUNTIMEGC_TEST_DAEMON"
 
-// Main is the TestMain of a package that calls [MakeLive]. In a process that MakeLive
-// started it waits to be killed.
+// Main is the TestMain of a package that calls [MakeLive].
 func Main(m *testing.M) {
+	Trampoline()
+	m.Run()
+}
+
+// Trampoline is for a TestMain that does more than [Main]. In a process that [MakeLive] started
+// it waits to be killed.
+func Trampoline() {
 	if os.Getenv(trampolineVar) != "" {
 		time.Sleep(time.Hour)
 		os.Exit(0)
 	}
-	m.Run()
 }
 
 // MakeLive makes the dir of a daemon that runs until it is killed, or the test ends. Its
@@ -152,9 +166,10 @@ func MakeLive(t testing.TB, root, name string) (Dir, *exec.Cmd) {
 	t.Helper()
 	now := time.Now()
 	d := Make(t, root, name, Sidecar(now, now), "")
-	program := filepath.Join(d.Path(), name)
+	program := d.Program()
 	self, err := os.Executable()
-	if err == nil && os.Link(self, program) != nil {
+	// Windows removes no link of a file whose program runs, as the tests' does.
+	if err == nil && (runtime.GOOS == "windows" || os.Link(self, program) != nil) {
 		// Another file system, or fs.protected_hardlinks: the spawner copies, too.
 		err = CopyProgram(program, self)
 	}
@@ -211,6 +226,16 @@ func ReadFile(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// Symlink makes a symlink at path that leads to target. The error is for a skip: on Windows
+// a user needs a right for it, and Wine says that it has made one when it has not.
+func Symlink(target, path string) error {
+	if err := os.Symlink(target, path); err != nil {
+		return err
+	}
+	_, err := os.Lstat(path)
+	return err
 }
 
 // Patience is how long a test waits for what must happen. It is long because machines

@@ -1,0 +1,5 @@
+//go:build !portable
+
+package integration
+
+const portable = false

@@ -8,7 +8,7 @@
 //	rename_*.go  renaming in the root        replace.go  replacing a file, without a lease
 //	mounts_*.go  mounts below the root       position_*.go  was the root, or a dir, moved?
 //	owner_*.go, attributes_*.go, links_*.go  of a file
-//	flock_*.go   flocks, of the root too     locks_*.go, holder_*.go  the table of flocks
+//	flock_*.go   the lock on the root, flocks  locks_*.go, holder_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one
 package fsys
 

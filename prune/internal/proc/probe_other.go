@@ -13,32 +13,38 @@ import (
 	"runtimegc/registry/daemondir"
 )
 
-// inspect has no pidfd here, so a pid that is reused between two of the questions is
-// recognised by its start time only.
+// inspect opens the handle first, where there are any: if it says "alive" when all else is
+// known, all else was of this process. Without one, a pid that is reused between two of the
+// questions is recognised by its start time only.
 func inspect(pid uint32, q Query) (Facts, Handle) {
-	exists, err := process.PidExists(int32(pid))
+	h := openHandle(pid)
+	f := inspectByNumber(pid, q)
+	if exited, _ := h.Exited(); exited && !f.Zombie {
+		f = Facts{}
+	}
+	return f, h
+}
+
+// inspectByNumber is inspect without a handle.
+func inspectByNumber(pid uint32, q Query) Facts {
+	is, zombie, err := exists(int32(pid))
 	if err != nil {
-		return Facts{Err: fmt.Errorf("probing pid %d: %w", pid, err)}, NoHandle
+		return Facts{Err: fmt.Errorf("probing pid %d: %w", pid, err)}
 	}
-	f := Facts{Exists: exists}
-	if !exists {
-		return f, NoHandle
-	}
-	status, err := (&process.Process{Pid: int32(pid)}).Status()
-	if err == nil && len(status) > 0 && status[0] == process.Zombie {
-		f.Zombie = true
-		return f, NoHandle
+	f := Facts{Exists: is, Zombie: zombie}
+	if !is || zombie {
+		return f
 	}
 	f.describe(pid, q)
-	if exists, err := process.PidExists(int32(pid)); err == nil && !exists {
-		return Facts{}, NoHandle
+	if is, _, err := exists(int32(pid)); err == nil && !is {
+		return Facts{}
 	}
-	return f, NoHandle
+	return f
 }
 
 // whereabouts says where the program of p lies.
 func (q Query) whereabouts(p *process.Process) (Whereabouts, error) {
-	exe, err := p.Exe()
+	exe, err := programOf(p)
 	if err != nil {
 		return ExeUnknown, err
 	}
@@ -60,12 +66,3 @@ func (q Query) locate(exe string) Whereabouts {
 	}
 	return ExeElsewhere
 }
-
-// startOf returns when p started, in ms since the epoch.
-func startOf(p *process.Process) (int64, error) { return p.CreateTime() }
-
-// Exited is for handles, and there are none.
-func (Handle) Exited() (exited, zombie bool) { return false, false }
-
-// Close has nothing to let go of.
-func (Handle) Close() {}

@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
+
+func TestMain(m *testing.M) { daemondirtest.Main(m) }
 
 func TestLocate(t *testing.T) {
 	root := t.TempDir()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
 
@@ -166,13 +167,14 @@ func (o *observer) keptLine(name string, r removal, message string) {
 
 // logDegraded logs that the exits of n daemons cannot be announced.
 func (o *observer) logDegraded(n int) {
-	o.log.Warn().Str("event", "watch.degraded").Str("reason", "open_files").
-		Str("error", "out of descriptors, raise the limit of open files").Int("unannounced", n).
+	reason, text := proc.WhyUnannounced()
+	o.log.Warn().Str("event", "watch.degraded").Str("reason", reason).Str("error", text).Int("unannounced", n).
 		Msg("the exits of some daemons cannot be announced; sweeps find them")
 }
 
 func (o *observer) logRestored() {
-	o.log.Info().Str("event", "watch.restored").Str("reason", "open_files").
+	reason, _ := proc.WhyUnannounced()
+	o.log.Info().Str("event", "watch.restored").Str("reason", reason).
 		Msg("the exits of all daemons are announced again")
 }
 

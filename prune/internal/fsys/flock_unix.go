@@ -77,10 +77,6 @@ func (l *RootLock) closeFile() {
 	}
 }
 
-// takeTries is how often a lock is tried whose holder is not in the table of locks: it may
-// have been released before the table was read.
-const takeTries = 3
-
 // Take takes the lock, without waiting. It may be tried again. The error is a [HeldError] if
 // another process holds the lock.
 func (l *RootLock) Take() error {

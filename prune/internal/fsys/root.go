@@ -9,7 +9,7 @@
 //	temp.go      what is left if that is interrupted
 //	mounts_*.go  mounts below the root       position_*.go  was the root, or a dir, moved?
 //	owner_*.go, attributes_*.go, links_*.go  of a file
-//	flock_*.go   flocks, of the root too     locks_*.go, holder_*.go  the table of flocks
+//	flock_*.go   the lock on the root, flocks  locks_*.go, holder_*.go  the table of flocks
 //	lease_*.go   leases, and writing under one; what stands for them on Windows
 //	open_*.go    is a file open elsewhere?
 package fsys

@@ -6,28 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Exits announces at once which of the processes it was given has exited: one epoll over
-// their pidfds, waited for by one goroutine through Go's own poller.
-type Exits struct {
-	epoll *os.File // readable when a pidfd is
-	conn  syscall.RawConn
-	c     chan Exit
-	done  chan struct{}
+// descriptorsPerDaemon is how many descriptors a live daemon takes: a pidfd.
+const descriptorsPerDaemon = 1
 
-	mu    sync.Mutex // guards names
-	names map[Handle]string
+// A waiter is one epoll over pidfds, waited for by one goroutine through Go's own poller.
+type waiter struct {
+	epoll  *os.File // readable when a pidfd is
+	conn   syscall.RawConn
+	events [64]unix.EpollEvent
+	exited [64]Handle
 }
 
-// NewExits returns an Exits that watches nothing yet. The error is [errors.ErrUnsupported] if the
-// system has no handles, or says why there is none now.
-func NewExits() (*Exits, error) {
+// newWaiter returns a waiter that waits for nothing yet.
+func newWaiter() (*waiter, error) {
 	switch self, err := unix.PidfdOpen(os.Getpid(), 0); err {
 	case nil:
 		unix.Close(self)
@@ -44,96 +40,54 @@ func NewExits() (*Exits, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("making an epoll: %w", err)
 	}
-	x := &Exits{
-		epoll: os.NewFile(uintptr(fd), "epoll"),
-		c:     make(chan Exit),
-		done:  make(chan struct{}),
-		names: make(map[Handle]string),
-	}
-	if x.conn, err = x.epoll.SyscallConn(); err != nil {
-		x.epoll.Close()
+	w := &waiter{epoll: os.NewFile(uintptr(fd), "epoll")}
+	if w.conn, err = w.epoll.SyscallConn(); err != nil {
+		w.epoll.Close()
 		return nil, fmt.Errorf("making an epoll: %w", err)
 	}
 	budget.open(1)
-	return x, nil
+	return w, nil
 }
 
-// Add has the exit of the process behind h announced under name, once. It reports false if
-// the budget of this process has no room for h: the caller closes h, and must look itself.
-func (x *Exits) Add(h Handle, name string) bool {
+// add has wait return h, once, when its process has exited. It reports false if the budget of
+// this process has no room for it.
+func (w *waiter) add(h Handle) bool {
 	if !budget.take() {
 		return false
 	}
-	x.mu.Lock()
-	x.names[h] = name
-	x.mu.Unlock()
 	var err error
-	_ = x.conn.Control(func(epfd uintptr) {
+	_ = w.conn.Control(func(epfd uintptr) {
 		err = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, int(h),
 			&unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(h)})
 	})
 	if err != nil {
-		x.Remove(h)
+		budget.give()
 	}
 	return err == nil
 }
 
-// Remove forgets h; the kernel does when it is closed.
-func (x *Exits) Remove(h Handle) {
-	x.mu.Lock()
-	_, held := x.names[h]
-	delete(x.names, h)
-	x.mu.Unlock()
-	if held {
-		budget.give()
+// remove gives back the room of h; the kernel forgets it when it is closed.
+func (w *waiter) remove(Handle) { budget.give() }
+
+func (w *waiter) hasRoom() bool { return budget.hasRoom() }
+
+// wait returns which processes have exited, until the next call. It waits for one, or returns
+// false after close.
+func (w *waiter) wait() ([]Handle, bool) {
+	n := 0
+	err := w.conn.Read(func(epfd uintptr) bool {
+		var err error
+		n, err = unix.EpollWait(int(epfd), w.events[:], 0)
+		return err != nil && err != unix.EINTR || n > 0
+	})
+	n = max(n, 0)
+	for i, event := range w.events[:n] {
+		w.exited[i] = Handle(event.Fd)
 	}
+	return w.exited[:n], err == nil
 }
 
-// HasRoom reports whether the budget has room for an eighth more of what it holds, and not
-// only for what was given back just now.
-func (x *Exits) HasRoom() bool { return budget.hasRoom() }
-
-// Announced yields each exit as it happens; none if x is nil.
-func (x *Exits) Announced() <-chan Exit {
-	if x == nil {
-		return nil
-	}
-	return x.c
-}
-
-// Run announces exits until [Exits.Close].
-func (x *Exits) Run() {
-	events := make([]unix.EpollEvent, 64)
-	for {
-		n := 0
-		err := x.conn.Read(func(epfd uintptr) bool {
-			var err error
-			n, err = unix.EpollWait(int(epfd), events, 0)
-			return err != nil && err != unix.EINTR || n > 0
-		})
-		if err != nil {
-			return
-		}
-		at := time.Now()
-		for _, ev := range events[:max(n, 0)] {
-			x.mu.Lock()
-			name, ok := x.names[Handle(ev.Fd)]
-			x.mu.Unlock()
-			if !ok {
-				continue
-			}
-			select {
-			case x.c <- Exit{name, at}:
-			case <-x.done:
-				return
-			}
-		}
-	}
-}
-
-// Close ends Run. The handles remain, and with them their part of the budget, until Remove.
-func (x *Exits) Close() {
+func (w *waiter) close() {
 	budget.open(-1)
-	close(x.done)
-	x.epoll.Close()
+	w.epoll.Close()
 }

@@ -1,29 +1,26 @@
-//go:build !linux || portable
+//go:build portable || !(linux || windows || darwin || freebsd)
 
 package proc
 
 import "errors"
 
-// Exits announces nothing here.
-type Exits struct{}
+// A waiter cannot be had here.
+type waiter struct{}
 
-// NewExits returns an error: exits must be looked for.
-func NewExits() (*Exits, error) { return nil, errors.ErrUnsupported }
+// newWaiter returns an error: exits must be looked for.
+func newWaiter() (*waiter, error) { return nil, errors.ErrUnsupported }
 
-// Add has no room for any.
-func (*Exits) Add(Handle, string) bool { return false }
+func (*waiter) add(Handle) bool        { return false }
+func (*waiter) remove(Handle)          {}
+func (*waiter) hasRoom() bool          { return false }
+func (*waiter) wait() ([]Handle, bool) { return nil, false }
+func (*waiter) close()                 {}
 
-// Remove has nothing to forget.
-func (*Exits) Remove(Handle) {}
+// openHandle has none to open.
+func openHandle(uint32) Handle { return NoHandle }
 
-// HasRoom is not needed.
-func (*Exits) HasRoom() bool { return false }
+// Exited is for handles, and there are none.
+func (Handle) Exited() (exited, zombie bool) { return false, false }
 
-// Announced yields nothing.
-func (*Exits) Announced() <-chan Exit { return nil }
-
-// Run returns at once.
-func (*Exits) Run() {}
-
-// Close has nothing to end.
-func (*Exits) Close() {}
+// Close has nothing to let go of.
+func (Handle) Close() {}

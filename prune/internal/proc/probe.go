@@ -1,17 +1,18 @@
 // Package proc asks the system about processes: whether one lives, when it started and
-// where its program lies; who uses a directory; and, on Linux, at once when one exits.
+// where its program lies; who uses a directory; and at once when one exits.
 // It knows nothing of what follows from the answers. It is the only user of gopsutil.
 //
 //	probe.go  one process, by its pid        exits_*.go  the exit of a process, at once
 //	users.go  who uses which directory       clock.go    whether the wall clock was set
 //	namespace.go  whether /proc belongs to our pid namespace
 //
-// Each file's system calls are in its _linux.go and _other.go; within_other.go says whether a
-// path leads into a directory. On Linux there are besides
-// views_linux.go (a directory under the paths by which other processes see it),
-// maps_linux.go (mapped files) and sockets_linux.go (bound sockets). Elsewhere a process is
-// asked for in probe_darwin.go or probe_gopsutil.go, and users are looked for in users_lsof.go,
-// with lsof.go, or users_windows.go.
+// Each file's system calls are in its _linux.go, its _windows.go or its _other.go; those of
+// macOS and FreeBSD for exits in exits_kqueue.go. exits_budget.go is for systems where handles
+// are descriptors, and within_other.go says whether a path leads into a directory. On Linux
+// there are besides views_linux.go (a directory under the paths by which other processes see
+// it), maps_linux.go (mapped files) and sockets_linux.go (bound sockets). Elsewhere a process is
+// asked for in probe_windows.go, probe_darwin.go or probe_gopsutil.go, and users are looked for
+// in users_lsof.go, with lsof.go, or users_windows.go.
 package proc
 
 import (
@@ -55,8 +56,8 @@ type Query struct {
 	Settles func(start daemondir.Timestamp) bool
 }
 
-// Inspect gathers the facts about a pid. On Linux the [Handle] pins the process that they
-// are about; the caller closes it. It is [NoHandle] when none could be had.
+// Inspect gathers the facts about a pid. The [Handle] pins the process that they are about;
+// the caller closes it. It is [NoHandle] when none could be had.
 func Inspect(pid uint32, q Query) (Facts, Handle) { return inspect(pid, q) }
 
 // describe fills in Start and, unless that settles it, Exe.
@@ -77,8 +78,9 @@ func (f *Facts) describe(pid uint32, q Query) {
 	f.Problem = errors.Join(startErr, exeErr)
 }
 
-// A Handle holds on to one process. On Linux it is a pidfd, which never refers to another
-// process: what was verified once stays true until it says that the process has exited.
+// A Handle holds on to one process, and never refers to another one: what was verified once
+// stays true until it says that the process has exited. It is a pidfd on Linux, a kqueue on
+// macOS and FreeBSD, and a process handle on Windows.
 type Handle int
 
 // NoHandle holds nothing.

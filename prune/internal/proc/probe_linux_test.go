@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -83,48 +82,6 @@ func TestInspectThread(t *testing.T) {
 		return
 	}
 	t.Skip("no second thread")
-}
-
-func TestExitIsAnnounced(t *testing.T) {
-	x, err := NewExits()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { x.Run(); close(done) }()
-	var cmds []*exec.Cmd
-	for _, name := range []string{"a", "b", "c"} {
-		q, cmd := start(t, name)
-		f, h := inspect(uint32(cmd.Process.Pid), q)
-		if h == NoHandle {
-			t.Fatalf("%s: %+v", name, f)
-		}
-		t.Cleanup(h.Close)
-		if exited, _ := h.Exited(); exited {
-			t.Errorf("%s has exited by its handle's word", name)
-		}
-		if !x.Add(h, name) {
-			t.Fatal("no room")
-		}
-		cmds = append(cmds, cmd)
-	}
-	for i, name := range []string{"a", "b", "c"} {
-		_ = cmds[i].Process.Signal(syscall.SIGKILL)
-		select {
-		case got := <-x.Announced():
-			if got.Name != name || got.At.IsZero() {
-				t.Errorf("announced %q at %v, want %q", got.Name, got.At, name)
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatalf("the exit of %q is not announced", name)
-		}
-	}
-	x.Close()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("run does not end")
-	}
 }
 
 // A start is within a clock tick of what it was, whatever the process calls itself, and

@@ -9,23 +9,34 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// inspect has no pidfd here, so a pid that is reused between two of the questions is
-// recognised by its start time only.
+// inspect opens the handle first, where there are any: if it says "alive" when all else is
+// known, all else was of this process. Without one, a pid that is reused between two of the
+// questions is recognised by its start time only.
 func inspect(pid uint32, q Query) (Facts, Handle) {
+	h := openHandle(pid)
+	f := inspectByNumber(pid, q)
+	if exited, _ := h.Exited(); exited && !f.Zombie {
+		f = Facts{}
+	}
+	return f, h
+}
+
+// inspectByNumber is inspect without a handle.
+func inspectByNumber(pid uint32, q Query) Facts {
 	is, zombie, err := exists(int32(pid))
 	if err != nil {
-		return Facts{Err: fmt.Errorf("probing pid %d: %w", pid, err)}, NoHandle
+		return Facts{Err: fmt.Errorf("probing pid %d: %w", pid, err)}
 	}
 	f := Facts{Exists: is, Zombie: zombie}
 	if !is || zombie {
-		return f, NoHandle
+		return f
 	}
 	f.describe(pid, q)
 	f.Foreign = f.Exe == ExeUnknown && !f.Settled && q.foreign(int32(pid))
 	if is, _, err := exists(int32(pid)); err == nil && !is {
-		return Facts{}, NoHandle
+		return Facts{}
 	}
-	return f, NoHandle
+	return f
 }
 
 // whereabouts says where the program of p lies.
@@ -48,9 +59,3 @@ func (q Query) locate(exe string) Whereabouts {
 	}
 	return ExeElsewhere
 }
-
-// Exited is for handles, and there are none.
-func (Handle) Exited() (exited, zombie bool) { return false, false }
-
-// Close has nothing to let go of.
-func (Handle) Close() {}

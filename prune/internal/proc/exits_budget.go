@@ -1,4 +1,4 @@
-//go:build !portable
+//go:build (linux || darwin || freebsd) && !portable
 
 package proc
 
@@ -14,7 +14,7 @@ const (
 	// log and the textfile, systemd's socket, and some 20 connections of the metrics.
 	reservedShared = 32
 
-	// reservedPerRoot is for inotify, the epoll and the lock of a root, the readers of a scan
+	// reservedPerRoot is for inotify, the waiter and the lock of a root, the readers of a scan
 	// (3 for each processor), a removal with its survey (12), reads of the process table (4) and
 	// the probe of a birth (3).
 	reservedPerRoot = 32
@@ -38,7 +38,7 @@ func (b *handleBudget) size() int {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil {
 		limit = int(min(rlimit.Cur, 1<<30)) // it may be unlimited
 	}
-	return limit - reservedShared - b.roots*reservedPerRoot
+	return (limit - reservedShared - b.roots*reservedPerRoot) / descriptorsPerDaemon
 }
 
 func (b *handleBudget) open(roots int) {

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/shirou/gopsutil/v3/process"
 
@@ -34,4 +35,12 @@ func (u *Users) look(pids []int32) error {
 		}
 	}
 	return nil
+}
+
+// nameOnDisk returns the name of the directory at path as the directory above it spells it.
+func nameOnDisk(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return filepath.Base(path)
 }

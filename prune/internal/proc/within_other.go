@@ -54,13 +54,3 @@ func samePath(a, b string) bool {
 	}
 	return a == b
 }
-
-// nameOnDisk returns the name of the directory at path as the directory above it spells it.
-func nameOnDisk(path string) string {
-	if runtime.GOOS == "windows" {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real
-		}
-	}
-	return filepath.Base(path)
-}

@@ -57,8 +57,9 @@ func TestDirectorySwappedMeanwhile(t *testing.T) {
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); rounds++ {
 		_, _ = surveyTree(t, filepath.Join(base, "root"), "top", time.Now().Add(-time.Hour))
 		var freed Freed
-		tree := openTestTree(t, filepath.Join(base, "root"), "top")
+		tree, done := borrowTestTree(t, filepath.Join(base, "root"), "top")
 		_ = tree.Empty("", &freed, nil)
+		done()
 		for _, lost := range []func() error{
 			func() error { return unix.Mkfifo(fifo, 0o600) },
 			func() error { return os.Symlink(precious, link) },

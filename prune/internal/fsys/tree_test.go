@@ -11,22 +11,30 @@ import (
 // openTestTree opens the directory name of a root to be emptied.
 func openTestTree(t *testing.T, root, name string) *Tree {
 	t.Helper()
+	tree, done := borrowTestTree(t, root, name)
+	t.Cleanup(done)
+	return tree
+}
+
+// borrowTestTree is openTestTree for a tree that the caller closes, with done.
+func borrowTestTree(t *testing.T, root, name string) (tree *Tree, done func()) {
+	t.Helper()
 	r, err := OpenRoot(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.Close)
 	d, err := r.Open(name)
+	if err == nil {
+		tree, err = r.OpenTree(d, name)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
-	tree, err := r.OpenTree(d, name)
-	if err != nil {
-		t.Fatal(err)
+	return tree, func() {
+		tree.Close()
+		d.Close()
+		r.Close()
 	}
-	t.Cleanup(tree.Close)
-	return tree
 }
 
 // grow makes a tree in dir: so many files and so many subdirectories in each directory,

@@ -15,6 +15,9 @@ import (
 // What the README shows works as it is written: its blocks are typed into a shell, and
 // the lines it promises come.
 func TestREADME(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what it runs is built without the race detector")
+	}
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("the README's commands are for bash")

@@ -112,6 +112,9 @@ func deadDirs(t *testing.T, s *spawner, n int) {
 // machine stays idle.
 func TestIdleWatchMakesNoSystemCall(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("a build with the race detector makes other calls, and nobody runs it")
+	}
 	root := memoryRoot(t)
 	s := newSpawner(t, root)
 	deadDirs(t, s, 200)
@@ -182,6 +185,9 @@ func sweepCalls(t *testing.T, w *watchProcess) (perSweep float64, lines []string
 // many there are.
 func TestDeadEntriesCostASweepNothing(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("a build with the race detector makes other calls, and nobody runs it")
+	}
 	per := make(map[int]float64)
 	for _, n := range []int{100, 2000} {
 		root := memoryRoot(t)
@@ -210,6 +216,9 @@ func TestDeadEntriesCostASweepNothing(t *testing.T) {
 // there are, which is few here, where strace slows down who writes.
 func TestLiveEntriesCostASweepLittle(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("a build with the race detector makes other calls, and nobody runs it")
+	}
 	const few, many = 100, 400
 	per := make(map[int]float64)
 	for _, n := range []int{few, many} {

@@ -14,7 +14,7 @@ import (
 func TestTotals(t *testing.T) {
 	root := newRoot(t)
 	w := start(t, setup{Root: root})
-	w.waitFor("root.found", 1)
+	<-w.Ready() // until then the scan may find it
 	spawn(t, root, "a", 1)
 	w.waitPID("a", 1)
 	before := w.Totals()

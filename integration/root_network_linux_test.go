@@ -167,7 +167,7 @@ func TestRemovedFileIsStillOpen(t *testing.T) {
 	const open = ".nfs000000000001"
 	s.dead("due", stale)
 	daemondirtest.WriteFile(t, filepath.Join(s.dir("due"), open), "")
-	daemondirtest.MakeOld(t, s.dir("due"), stale)
+	daemondirtest.MakeOld(t, filepath.Join(s.dir("due"), open), stale) // not the trampoline: all tests have links to it
 	// Of this one nothing else is left, not even the sidecar.
 	bare := filepath.Join(root, daemondir.QuarantinePrefix+"bare")
 	noError(t, os.Mkdir(bare, 0o755))

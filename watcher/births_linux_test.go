@@ -22,17 +22,8 @@ func TestBirthsAreFoundByProcess(t *testing.T) {
 		return
 	}
 	root := newRoot(t)
-	old := time.Now().Add(-24 * time.Hour)
 	const dirs = 20
-	for i := range dirs {
-		name := fmt.Sprint("daemon", i)
-		spawn(t, root, name, 1)
-		for _, file := range []string{sidecarPath(root, name), filepath.Join(root, name, daemondir.PIDFileName)} {
-			if err := os.Chtimes(file, old, old); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	spawnOld(t, root, dirs)
 	limit(t, "max_inotify_watches", 12)
 	const interval = 100 * time.Millisecond
 	w := prepare(t, setup{Root: root, PollInterval: interval})
@@ -43,6 +34,21 @@ func TestBirthsAreFoundByProcess(t *testing.T) {
 		name := fmt.Sprint("daemon", dirs-1-i)
 		_, process := daemondirtest.MakeLive(t, root, name)
 		w.waitPID(name, process.Process.Pid)
+	}
+}
+
+// spawnOld makes dirs, daemon0 and so on, whose files have not changed for a day.
+func spawnOld(t *testing.T, root string, dirs int) {
+	t.Helper()
+	old := time.Now().Add(-24 * time.Hour)
+	for i := range dirs {
+		name := fmt.Sprint("daemon", i)
+		spawn(t, root, name, 1)
+		for _, file := range []string{sidecarPath(root, name), filepath.Join(root, name, daemondir.PIDFileName)} {
+			if err := os.Chtimes(file, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

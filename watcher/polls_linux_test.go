@@ -26,16 +26,7 @@ func TestBirthsBeyondTheLimit(t *testing.T) {
 		dirs, births, idle = 50_000, 20, 10*time.Second
 	}
 	root := newRoot(t)
-	old := time.Now().Add(-24 * time.Hour)
-	for i := range dirs {
-		name := fmt.Sprint("daemon", i)
-		spawn(t, root, name, 1)
-		for _, file := range []string{sidecarPath(root, name), filepath.Join(root, name, daemondir.PIDFileName)} {
-			if err := os.Chtimes(file, old, old); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	spawnOld(t, root, dirs)
 	limit(t, "max_inotify_watches", 12)
 	w := start(t, setup{Root: root, PollInterval: DefaultPollInterval})
 	w.waitFor("watch.degraded", 1)

@@ -14,7 +14,8 @@
 // and its two timestamps leave this package; no error quotes it.
 //
 //	entry.go       what was read of one dir: entry, problem, stamp, identity
-//	dir.go         reading a dir; the system calls are in dir_{linux,windows,other}.go
+//	dir.go         reading a dir; the system calls are in dir_{linux,windows,other}.go, and
+//	               in openroot_other.go where an open root is no more than its path
 //	sidecar.go     the text of a sidecar; json.go: the scanner that finds the timestamps
 //	pid.go         the text of a pid file
 //	root.go        the default runtime root, and directories that are refused

@@ -23,9 +23,9 @@ func (u Use) String() string {
 }
 
 // Users says which directories of a root are used by a process. It is one pass over the
-// process table. What counts is a process's program, its working and its root directory, and
-// but on Windows what it has open or mapped, and sockets that are bound there; on Linux under
-// whatever path and in whatever namespace it sees them.
+// process table. What counts is a process's program and its working directory, and, but on
+// Windows, its root directory, what it has open or mapped, and sockets that are bound there; on
+// Linux under whatever path and in whatever namespace it sees them.
 type Users struct {
 	root    string
 	byName  map[string]Use // the directory's name

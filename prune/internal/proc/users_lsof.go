@@ -82,9 +82,9 @@ var lsofUses = map[string]string{
 }
 
 // noteFiles notes the uses of what is below the root, which root describes, and begins with
-// prefix for lsof. It returns the processes whose working directory is known: of others lsof may know
-// nothing. Our own process uses nothing but the sockets that it has bound, and lsof itself
-// nothing at all.
+// prefix for lsof. It returns the processes whose working directory is known: of others lsof
+// may know nothing. Our own process uses nothing but the sockets that it has bound, and lsof
+// itself nothing at all.
 func (u *Users) noteFiles(files []openFile, prefix string, root fs.FileInfo, self, lsof int32) (read map[int32]bool) {
 	read = make(map[int32]bool)
 	cwd := "" // of the process

@@ -148,6 +148,7 @@ func versionDetails() string {
 	return fmt.Sprintf("%s (commit %s, %s, %s/%s)", version(), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
+// newVersionCommand makes the command that prints what --version does.
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -224,8 +224,8 @@ func refuseOverlap(others []string, root string) error {
 }
 
 // refuseInRoot refuses to write the file path into one of the roots, because each write would
-// raise an event there; an empty path is none. place is the path or its directory; symlinks in it are followed. What
-// does not answer is not compared.
+// raise an event there; an empty path is none. place is the path or its directory; symlinks in
+// it are followed. What does not answer is not compared.
 func refuseInRoot(what, path, place string, roots []string) error {
 	if path == "" {
 		return nil

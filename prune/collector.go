@@ -17,7 +17,7 @@
 // the internal packages.
 //
 //	collector.go  options, and the methods that any goroutine may call
-//	run.go        the observer's loop, and the single pass
+//	run.go        the observer's loop, and the single pass; request.go: sweeps on request
 //	observer.go   what is known of each daemon, and what has been logged about it
 //	plan.go       one pass: judging all entries, and planning what to do
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
@@ -119,6 +119,7 @@ type Collector struct {
 	pings        chan struct{}
 	timesChanged chan struct{} // one slot
 	sweepNow     chan struct{} // one slot
+	requests     chan *request
 	totals       totals
 	lock         rootLock
 
@@ -156,7 +157,7 @@ func New(opts Options) (*Collector, error) {
 		prober: prober{now: time.Now, clock: proc.NewClock(), scope: new(atomic.Pointer[scope])},
 		onRole: opts.OnRole, trace: opts.Trace, invalidAfter: opts.InvalidAfter, sharedRoot: sharedRoot,
 		times: times, pings: make(chan struct{}), timesChanged: make(chan struct{}, 1),
-		sweepNow: make(chan struct{}, 1), stuckAfter: stuckTime,
+		sweepNow: make(chan struct{}, 1), requests: make(chan *request), stuckAfter: stuckTime,
 	}
 	if err := c.SetProtect(opts.Protect); err != nil {
 		return nil, err

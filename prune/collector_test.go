@@ -27,6 +27,7 @@ func running(t *testing.T, opts Options) *bench {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	daemondirtest.Eventually(t, "the lock", func() bool { return b.dryRun || b.lock.taken() })
 	return b
 }
 

@@ -61,7 +61,7 @@ func TestFewInvalidDirsAreDoubted(t *testing.T) {
 	}
 	all := make(map[string]bool)
 	for range 3 {
-		b.beginPass(nil)
+		b.beginPass(b.Times().StaleAfter, nil)
 		got := make(map[string]bool)
 		for _, doubt := range b.w.Doubts().Take() {
 			got[doubt.Name], all[doubt.Name] = true, true
@@ -132,7 +132,7 @@ func TestForeignForAMoment(t *testing.T) {
 	b.scan()
 	b.observeChanges()
 	b.wantDaemons(map[State]int{Unknown: 1})
-	b.beginPass(nil)
+	b.beginPass(b.Times().StaleAfter, nil)
 	b.judge(1)
 	b.wantDaemons(map[State]int{Alive: 1})
 }

@@ -185,7 +185,7 @@ func (o *observer) logStuck(name string) {
 }
 
 // logSwept logs the end of a sweep, at debug level if it has changed nothing.
-func (o *observer) logSwept(s Stats, took time.Duration) {
+func (o *observer) logSwept(s Stats, took time.Duration, partial bool) {
 	line := o.log.Debug()
 	if !o.dryRun && s.Refreshed+s.Removed > 0 {
 		line = o.log.Info()
@@ -195,7 +195,11 @@ func (o *observer) logSwept(s Stats, took time.Duration) {
 		Int("unknown", s.Unknown).Int("invalid", s.Invalid).
 		Int("refreshed", s.Refreshed).Int("removed", s.Removed).Int("kept", s.Kept).Int("failed", s.Failed).
 		Int("unreadable_processes", s.Unreadable).
-		Float64("duration_ms", float64(took.Microseconds())/1000).
-		Msg("sweep done")
+		Float64("duration_ms", float64(took.Microseconds())/1000)
+	if partial {
+		line.Bool("partial", true).Msg("sweep of the requested dirs done")
+		return
+	}
+	line.Msg("sweep done")
 	o.tracer.add(TraceEvent{Event: "sweep.done", Stats: s, Took: took})
 }

@@ -38,7 +38,8 @@ type observer struct {
 	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
-	pass *pass // nil: no sweep is under way
+	pass      *pass      // nil: no sweep is under way
+	requested []*request // sweeps that wait for it to end
 
 	exited   []item // daemons whose exit is yet to be recorded in their sidecars
 	recorded bool   // the worker got some of them, so it must get the ending task as well

@@ -149,6 +149,9 @@ type pass struct {
 	staleAfter time.Duration
 	visit      func(Row) // nil: nobody needs the rows
 
+	partial bool        // it does not come to all dirs
+	ended   func(Stats) // nil: nobody waits for it
+
 	asking    bool // we follow, and the worker is yet to try to take over
 	following bool // it has tried, and we still do: nothing is removed
 

@@ -65,7 +65,7 @@ func (c *Collector) Run(ctx context.Context, w Watcher) error {
 //	the kernel     -> exits            a live daemon has exited
 //	the observer   -> tasks            for the worker, one at a time
 //	the worker     -> reports          the outcomes of a task
-//	any goroutine  -> pings, timesChanged, sweepNow
+//	any goroutine  -> pings, timesChanged, sweepNow, requests
 func (o *observer) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -87,6 +87,23 @@ func (o *observer) run(ctx context.Context) {
 	always := make(chan struct{})
 	close(always)
 	due, busy := false, false
+	// begin begins a pass, if one is wanted and none is under way.
+	begin := func() bool {
+		switch {
+		case o.pass != nil:
+			return false
+		case due:
+			due = false
+			o.openExits(&running)
+			o.observeChanges() // so that this sweep includes them
+			o.beginPass(o.Times().StaleAfter, nil)
+			return true
+		case len(o.requested) > 0 && o.scanned:
+			o.beginRequested()
+			return true
+		}
+		return false
+	}
 	for {
 		var mayJudge <-chan struct{}
 		if o.pass != nil && o.pass.mayJudge() {
@@ -95,6 +112,7 @@ func (o *observer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			o.finish(tasks, reports)
+			o.refuseRequests()
 			return
 		case <-o.changes.Ready():
 			o.observeChanges()
@@ -118,6 +136,8 @@ func (o *observer) run(ctx context.Context) {
 			o.scanned, due = true, true
 		case <-o.sweepNow:
 			due = true
+		case r := <-o.requests:
+			o.requested = append(o.requested, r)
 		case <-tick.C:
 			due = true
 		case <-mayJudge:
@@ -129,15 +149,12 @@ func (o *observer) run(ctx context.Context) {
 			stuck.Stop()
 			o.account(r)
 		}
-		if due && o.pass == nil {
-			due = false
-			o.openExits(&running)
-			o.observeChanges() // so that this sweep includes them
-			o.beginPass(nil)
-		}
-		if !busy {
+		// A pass may end here, and the next one wait for it.
+		for begin(); !busy; {
 			if busy = o.advance(tasks); busy {
 				stuck.Reset(o.stuckAfter)
+			} else if !begin() {
+				break
 			}
 		}
 	}
@@ -245,7 +262,7 @@ func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	defer w.close()
 	o.observeChanges()
-	o.beginPass(visit)
+	o.beginPass(o.Times().StaleAfter, visit)
 	for !o.pass.over() && ctx.Err() == nil {
 		if o.pass.mayJudge() {
 			o.judge(judgeBatch)
@@ -267,15 +284,8 @@ const maxDoubted = 64
 // beginPass begins a sweep. Without visit, it skips the dirs that cannot have become due
 // since they were last judged: a dead daemon whose files have not changed costs only a
 // comparison.
-func (o *observer) beginPass(visit func(Row)) {
-	if visit == nil && o.scope.Load().foreign != nil {
-		// It may have been a lack of descriptors, and no removal will follow that asks again.
-		o.updateScope()
-	}
-	p := &pass{
-		began: time.Now(), now: o.now(), staleAfter: o.Times().StaleAfter, visit: visit,
-		asking: o.lock.following.Load(),
-	}
+func (o *observer) beginPass(staleAfter time.Duration, visit func(Row)) {
+	p := o.newPass(staleAfter, visit)
 	ms := unixMS(p.now)
 	doubted := 0
 	for name, d := range o.daemons {
@@ -295,6 +305,17 @@ func (o *observer) beginPass(visit func(Row)) {
 	}
 	slices.SortFunc(p.leftovers, func(a, b item) int { return strings.Compare(a.entry.Name, b.entry.Name) })
 	o.pass = p
+}
+
+func (o *observer) newPass(staleAfter time.Duration, visit func(Row)) *pass {
+	if o.scope.Load().foreign != nil {
+		// It may have been a lack of descriptors, and no removal will follow that asks again.
+		o.updateScope()
+	}
+	return &pass{
+		began: time.Now(), now: o.now(), staleAfter: staleAfter, visit: visit,
+		asking: o.lock.following.Load(),
+	}
 }
 
 // judge judges up to n of the dirs that remain to be judged in this pass.
@@ -331,14 +352,19 @@ func (o *observer) endPass() Stats {
 	o.pass = nil
 	took := time.Since(p.began)
 	o.count(func(t *Totals) {
-		t.Sweeps++
 		t.Failed += p.stats.Failed
 		if !o.dryRun {
 			t.Refreshed += p.stats.Refreshed
 		}
-		t.LastSweep = time.Now()
+		if !p.partial {
+			t.Sweeps++
+			t.LastSweep = time.Now()
+		}
 	})
-	o.logSwept(p.stats, took)
+	o.logSwept(p.stats, took, p.partial)
 	o.reportUnannounced(true)
+	if p.ended != nil {
+		p.ended(p.stats)
+	}
 	return p.stats
 }

@@ -26,6 +26,15 @@ func IdentifyIn(r *os.Root, name string) (FileID, error) {
 	return identify(info), nil
 }
 
+// IdentifyPath returns the identity of the file or directory at path, and follows symlinks.
+func IdentifyPath(path string) (FileID, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return FileID{}, err
+	}
+	return identify(info), nil
+}
+
 func identify(info fs.FileInfo) FileID {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

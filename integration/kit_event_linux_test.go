@@ -51,6 +51,10 @@ var levels = map[string][]string{
 	"log.dropped":        {"warn"},
 	"root.shared":        {"info"},
 	"proc.foreign":       {"warn"},
+
+	// What list and prune ask.
+	"sweep.requested":     {"info"},
+	"control.unavailable": {"warn"},
 }
 
 // event is one line of the log.

@@ -83,10 +83,21 @@ func checkRecent(t *testing.T, value string, since time.Time) {
 // flockShared protects a daemon dir as a manager does, until the end of the test.
 func flockShared(t *testing.T, dir string) {
 	t.Helper()
+	flockDir(t, dir, unix.LOCK_SH)
+}
+
+// lockRoot takes the lock of a root as a collector does that answers nobody.
+func lockRoot(t *testing.T, root string) {
+	t.Helper()
+	flockDir(t, root, unix.LOCK_EX)
+}
+
+func flockDir(t *testing.T, dir string, how int) {
+	t.Helper()
 	f, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	noError(t, unix.Flock(int(f.Fd()), unix.LOCK_SH))
+	noError(t, unix.Flock(int(f.Fd()), how))
 }

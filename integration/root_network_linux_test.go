@@ -55,9 +55,7 @@ func TestRootThatCannotBeLocked(t *testing.T) {
 	w := startWatchBy(t, by, &syscall.SysProcAttr{}, root, "--sweep-interval", "200ms")
 	w.next("daemon.removed", "due")
 	mustBeLockFile(t, root)
-	for _, command := range []string{"watch", "prune"} {
-		mustBeRefused(t, runBy(t, by, command, "--root", root), w)
-	}
+	mustBeRefused(t, runBy(t, by, "watch", "--root", root), w)
 	w.sweeps(1)
 	w.stop(syscall.SIGTERM)
 	mustBeLockFile(t, root)
@@ -281,7 +279,6 @@ func TestFUSERoot(t *testing.T) {
 	w.next("daemon.removed", "due")
 	mustBeLockFile(t, from)
 	mustBeRefused(t, run(t, "watch", "--root", root), w)
-	mustBeRefused(t, run(t, "prune", "--root", root), w)
 	pid := strconv.Itoa(bystander(t, "/")) // of one that begins now
 	s.leave("live", daemondirtest.Sidecar(time.Now(), time.Time{}), pid)
 	w.next("daemon.live", "live")

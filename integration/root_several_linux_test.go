@@ -42,8 +42,8 @@ func TestSeveralRoots(t *testing.T) {
 	}
 	// Each has its lock.
 	for _, root := range roots {
-		if o := run(t, "prune", "--root", root); o.code != 1 || !strings.Contains(o.stderr, root) {
-			t.Errorf("prune beside the watch: exit code %d; %s", o.code, o.stderr)
+		if o := run(t, "watch", "--root", root); o.code != 1 || !strings.Contains(o.stderr, root) {
+			t.Errorf("a watch beside the watch: exit code %d; %s", o.code, o.stderr)
 		}
 	}
 	w.stop(syscall.SIGTERM)
@@ -64,8 +64,7 @@ func TestSeveralRoots(t *testing.T) {
 func TestOneOfSeveralRootsIsLocked(t *testing.T) {
 	t.Parallel()
 	a, b := runtimeRoot(t), runtimeRoot(t)
-	holder := startWatch(t, b)
-	holder.next("root.found", "")
+	lockRoot(t, b)
 	due := newSpawner(t, a).dead("due", stale)
 	if o := run(t, "prune", "--root", a, "--root", b); o.code != 1 || !strings.Contains(o.stderr, b) {
 		t.Errorf("prune: exit code %d; %s", o.code, o.stderr)
@@ -82,7 +81,6 @@ func TestOneOfSeveralRootsIsLocked(t *testing.T) {
 	if n := strings.Count(o.stderr, `"watch.stopped"`); n != 2 {
 		t.Errorf("%d roots were stopped in order, want 2: %s", n, o.stderr)
 	}
-	holder.stop(syscall.SIGTERM)
 }
 
 // Two roots change places, again and again: each of the two has the other's lock for a moment,

@@ -81,8 +81,8 @@ type Options struct {
 	Protect []string
 
 	// OnRole, if not nil, is called by Run, before anything else is logged or done in the root,
-	// with the role that it has got there, and again when that changes. It must not block. A
-	// dry run has no role.
+	// with the role that it has got there, and again when that changes. It must not block. The
+	// role of a dry run is empty.
 	OnRole func(Role)
 
 	// Trace, if not nil, is called for each [TraceEvent], in order, on its own goroutine.

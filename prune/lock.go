@@ -149,9 +149,19 @@ func (c *Collector) Lock() (release func(), err error) {
 	return release, err
 }
 
+// Holder says in words who holds the lock of root, without taking it. It returns "" if that is
+// nobody, or is not known: only Linux tells.
+func Holder(root string) string {
+	if held := fsys.Holder(root); held != nil {
+		return held.Error()
+	}
+	return ""
+}
+
 // enter is Lock for Run, which may follow.
 func (c *Collector) enter() (role string, release func(), err error) {
 	if c.dryRun {
+		c.reportRole("")
 		return "", func() {}, nil
 	}
 	got, release, err := c.lock.take(c.root, true)

@@ -38,6 +38,13 @@ func (c *Collector) SetProtect(patterns []string) error {
 	return nil
 }
 
+// Protect returns the patterns in effect.
+func (c *Collector) Protect() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.protect)
+}
+
 // protectedBy returns what protects a daemon dir, in words, or "" if nothing does. For a
 // quarantined dir its original name counts.
 func (c *Collector) protectedBy(e daemondir.Entry) string {

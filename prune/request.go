@@ -3,6 +3,7 @@ package prune
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -17,16 +18,20 @@ type Request struct {
 	StaleAfter time.Duration
 }
 
+// ErrEnded says that Run has ended before it came to a request.
+var ErrEnded = errors.New("prune: the collector has ended")
+
 // A request is a Request that waits for its sweep.
 type request struct {
 	Request
-	result chan Result // one slot
+	result chan Result // one slot; closed: there will be none
 }
 
 // SweepAndWait has Run make a sweep, after the one that is under way and when the root has been
 // read, and returns what it has found and done. Other than the sweeps at the interval, it judges
-// each dir anew. A name without a row is not in the registry. If Run ends, the sweep may have
-// ended early. If ctx ends before the sweep does, that goes on, and the error is that of ctx.
+// each dir anew. A name without a row is not in the registry. If Run ends, the sweep may end
+// early, or the error is [ErrEnded]. If ctx ends before the sweep does, that goes on, and the
+// error is that of ctx.
 func (c *Collector) SweepAndWait(ctx context.Context, r Request) (Result, error) {
 	asked := &request{Request: r, result: make(chan Result, 1)}
 	select {
@@ -35,7 +40,10 @@ func (c *Collector) SweepAndWait(ctx context.Context, r Request) (Result, error)
 		return Result{}, ctx.Err()
 	}
 	select {
-	case result := <-asked.result:
+	case result, ok := <-asked.result:
+		if !ok {
+			return Result{}, ErrEnded
+		}
 		return result, nil
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
@@ -71,7 +79,10 @@ func (o *observer) beginPartialPass(names []string, staleAfter time.Duration, vi
 		if o.daemons[name] != nil {
 			p.unjudged = append(p.unjudged, name)
 		}
-		hidden := daemondir.QuarantinePrefix + name
+		hidden := name
+		if !daemondir.Quarantined(name) {
+			hidden = daemondir.QuarantinePrefix + name
+		}
 		if _, left := o.leftovers[hidden]; left {
 			p.leftovers = append(p.leftovers, o.inspect(hidden, p.now, p.staleAfter))
 		}
@@ -82,7 +93,7 @@ func (o *observer) beginPartialPass(names []string, staleAfter time.Duration, vi
 // refuseRequests answers the requests that are left when Run ends.
 func (o *observer) refuseRequests() {
 	for _, r := range o.requested {
-		r.result <- Result{}
+		close(r.result)
 	}
 	o.requested = nil
 }

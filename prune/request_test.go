@@ -63,11 +63,14 @@ func TestRequestByName(t *testing.T) {
 	}
 	b.request(Request{Names: []string{"young", "young", "live", "protected", "nobody"}},
 		"live refresh", "protected keep", "young keep")
-	result := b.request(Request{Names: []string{"young", "left"}, StaleAfter: time.Minute}, ".pruned-left remove", "young remove")
-	if result.Removed != 2 || result.Checked != 2 {
+	more := interrupted("more")
+	b.put(entryOf(t, more))
+	result := b.request(Request{Names: []string{"young", "left", ".pruned-more"}, StaleAfter: time.Minute},
+		".pruned-left remove", ".pruned-more remove", "young remove")
+	if result.Removed != 3 || result.Checked != 3 {
 		t.Errorf("%+v", result.Stats)
 	}
-	if young.Exists() || left.Exists() || !other.Exists() || !protected.Exists() || !otherLeft.Exists() {
+	if young.Exists() || left.Exists() || more.Exists() || !other.Exists() || !protected.Exists() || !otherLeft.Exists() {
 		t.Errorf("young %v, left %v, other %v, protected %v, its leftover %v",
 			young.Exists(), left.Exists(), other.Exists(), protected.Exists(), otherLeft.Exists())
 	}
@@ -134,7 +137,10 @@ func TestRequestAtTheEnd(t *testing.T) {
 		t.Error(err)
 	}
 	select {
-	case <-asked.result:
+	case _, ok := <-asked.result:
+		if ok {
+			t.Error("it was answered by a sweep")
+		}
 	default:
 		t.Error("it was not answered")
 	}

@@ -49,7 +49,9 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	if err != nil {
 		return err
 	}
-	collector, err := o.newCollector(found, true, nil, nil)
+	served := o.findWatch(ctx, found.Root())
+	by := o.rulesBeside(served)
+	collector, err := o.newCollector(found, by, true, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -57,12 +59,10 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	if o.json {
 		return printJSON(stdout, x)
 	}
-	if err := printExplanation(stdout, x, time.Now(), o.times.StaleAfter); err != nil {
+	if err := printExplanation(stdout, x, time.Now(), by.times.StaleAfter); err != nil {
 		return err
 	}
-	if note := o.sharedNote(collector); note != "" {
-		_, err = fmt.Fprint(stdout, "\n"+note)
-	}
+	_, err = fmt.Fprint(stdout, "\n"+o.sharedNote(collector, served)+served.note(time.Now()))
 	return err
 }
 

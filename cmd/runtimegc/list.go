@@ -77,7 +77,8 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	all := []prune.Row{}
 	tables, notes := make([][]prune.Row, len(o.roots.list)), make([]string, len(o.roots.list))
 	for i, root := range o.roots.list {
-		collector, err := o.newCollector(registry.New(root), true, nil, nil)
+		served := o.findWatch(ctx, root)
+		collector, err := o.newCollector(registry.New(root), o.rulesBeside(served), true, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -91,7 +92,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
 		}
 		slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
-		tables[i], notes[i] = rows, o.sharedNote(collector)
+		tables[i], notes[i] = rows, o.sharedNote(collector, served)+served.note(time.Now())
 		all = append(all, rows...)
 	}
 	if o.json {
@@ -109,14 +110,17 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		if err := printTable(stdout, rows, time.Now(), wantsColor(isTerminal(stdout))); err != nil {
 			return err
 		}
-		fmt.Fprint(stdout, notes[i])
+		fmt.Fprint(stdout, "\n"+notes[i])
 	}
 	return nil
 }
 
 // sharedNote says below the table what a shared root means, or is empty.
-func (o *options) sharedNote(c *prune.Collector) string {
+func (o *options) sharedNote(c *prune.Collector, s served) string {
 	shared, because := o.sharedRootOf(c)
+	if s.watch != nil && !o.flags.Changed("shared-root") {
+		because = daemondir.Printable(s.watch.SharedRootBecause)
+	}
 	if !shared {
 		return ""
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"runtimegc/cmd/runtimegc/control"
 	"runtimegc/cmd/runtimegc/metrics"
 	"runtimegc/prune"
 	"runtimegc/registry"
@@ -79,6 +80,11 @@ collector, after each sweep and at the end.`,
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
+			sweeps := make(chan os.Signal, 1)
+			if len(sweepSignals) > 0 {
+				signal.Notify(sweeps, sweepSignals...)
+				defer signal.Stop(sweeps)
+			}
 			w.waits = true
 			if err := w.resolve(cmd); err != nil {
 				return err
@@ -88,7 +94,7 @@ collector, after each sweep and at the end.`,
 			}
 			w.queue = newLogQueue(w.logOut)
 			w.log = w.log.Output(w.queue)
-			err := w.run(cmd.Context(), hangups)
+			err := w.run(cmd.Context(), hangups, sweeps)
 			defer w.underWay.begin("the log")()
 			return cmp.Or(err, w.queue.close(drainTimeout))
 		},
@@ -111,7 +117,7 @@ func (w *watchOptions) addWatchFlags(flags *pflag.FlagSet) {
 const gcPercent = 50
 
 // run watches every root until ctx is done or one of them fails.
-func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error {
+func (o *watchOptions) run(ctx context.Context, hangups, sweeps <-chan os.Signal) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)) // see oneProcessor
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -168,6 +174,11 @@ func (o *watchOptions) run(ctx context.Context, hangups <-chan os.Signal) error 
 			select {
 			case <-ctx.Done():
 				return
+			case <-sweeps:
+				for _, w := range watches {
+					w.logRequested(control.Client{}, prune.Request{})
+					w.collector.SweepNow()
+				}
 			case <-hangups:
 				if o.terminal && !isTerminal(o.stderr) {
 					stop() // the terminal was closed
@@ -204,12 +215,14 @@ type rootWatch struct {
 	watcher   *watcher.Watcher
 	collector *prune.Collector
 	start     sync.Once // see logStarted
+	answering
 }
 
 func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWatch, error) {
 	w := &rootWatch{
 		watchOptions: o, reg: registry.New(root),
-		log: o.log.With().Str("root", daemondir.Printable(root)).Logger(),
+		log:       o.log.With().Str("root", daemondir.Printable(root)).Logger(),
+		answering: answering{since: time.Now()},
 	}
 	var err error
 	w.watcher, err = watcher.New(watcher.Options{
@@ -219,7 +232,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 	if err != nil {
 		return nil, err
 	}
-	if w.collector, err = o.newCollector(w.reg, o.dryRun, counts.Trace(), w.logStarted); err != nil {
+	if w.collector, err = o.newCollector(w.reg, o.ownRules(), o.dryRun, counts.Trace(), w.onRole); err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
@@ -232,6 +245,7 @@ func (w *rootWatch) run(ctx context.Context) error {
 		w.logStarted("") // root.found tells the role; a dry run has none
 	}
 	err := w.collector.Run(ctx, w.watcher)
+	w.setServer(nil)
 	w.logStarted("") // if it has not got a role
 
 	// The collector's counts agree with the log. The registry may still have the dirs that

@@ -1,6 +1,7 @@
 package daemondir
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -27,6 +28,19 @@ func (p PID) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return strconv.AppendUint(nil, uint64(p.N), 10), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *PID) UnmarshalJSON(text []byte) error {
+	var n *uint32
+	if err := json.Unmarshal(text, &n); err != nil {
+		return err
+	}
+	*p = PID{}
+	if n != nil {
+		*p = PID{N: *n, Known: true}
+	}
+	return nil
 }
 
 // ParsePID parses the text of a pid file as the original collector does: valid UTF-8, with

@@ -38,6 +38,19 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 	return strconv.AppendUint(nil, t.MS, 10), nil
 }
 
+// UnmarshalJSON reads what MarshalJSON writes.
+func (t *Timestamp) UnmarshalJSON(text []byte) error {
+	var ms *uint64
+	if err := json.Unmarshal(text, &ms); err != nil {
+		return err
+	}
+	*t = Timestamp{}
+	if ms != nil {
+		*t = At(*ms)
+	}
+	return nil
+}
+
 // A Sidecar is what the text of a sidecar says, and where.
 type Sidecar struct {
 	SpawnedAt Timestamp // spawned_at_unix_ms

@@ -43,6 +43,20 @@ func findHolder(f *os.File) (*HeldError, bool) {
 	return &HeldError{PID: pid, Elsewhere: elsewhere}, true
 }
 
+// Holder returns who holds the lock of a root, without taking it, or nil if that is nobody, or
+// is not known.
+func Holder(root string) *HeldError {
+	dir, err := os.Open(root)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	if held, found := findHolder(dir); found && held.PID != "" {
+		return held
+	}
+	return nil
+}
+
 // A namespace identifies a pid namespace, as far as we may know.
 type namespace struct {
 	depth int    // how many pids a process there has, from the namespace of /proc downwards

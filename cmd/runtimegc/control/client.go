@@ -1,0 +1,135 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"runtimegc/prune"
+	"runtimegc/registry/daemondir"
+)
+
+// statusTimeout is how long a watch may take to answer what costs it nothing.
+const statusTimeout = 2 * time.Second
+
+// maxStatus is the size in bytes above which an answer is not read.
+const maxStatus = 1 << 20
+
+// A Found is the watch of a root.
+type Found struct {
+	Status
+	PID int // 0: it is not known
+
+	root string
+	http http.Client
+}
+
+// Find asks the watch that serves root what it goes by: the one that has the lock, if there
+// are several. It returns nil if nothing is there to be asked. The error says who does not
+// answer, or must not be believed.
+func Find(ctx context.Context, root string) (*Found, error) {
+	id, answered := daemondir.Within(statusTimeout, root, func() daemondir.FileID {
+		id, _ := daemondir.IdentifyPath(root) // without a root nothing is found
+		return id
+	})
+	if !answered {
+		return nil, fmt.Errorf("root %q: %w", daemondir.Printable(root), daemondir.ErrNoAnswer)
+	}
+	place, err := newPlace(root, id)
+	if err != nil {
+		return nil, err
+	}
+	var best *Found
+	var failed error
+	for slot := range slots {
+		f := &Found{root: root}
+		f.http = http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				conn, err := place.dial(ctx, slot)
+				if err != nil {
+					return nil, err
+				}
+				watch, err := place.peer(conn)
+				if err != nil {
+					conn.Close()
+					return nil, err
+				}
+				f.PID = watch.PID
+				return conn, nil
+			},
+		}}
+		switch err := f.askStatus(ctx); {
+		case errors.Is(err, errNobody):
+		case err != nil && f.PID != 0:
+			failed = fmt.Errorf("pid %d: %w", f.PID, err)
+		case err != nil:
+			failed = err
+		case best == nil || f.Role == prune.RoleCollector:
+			best = f
+		}
+	}
+	if best != nil {
+		return best, nil
+	}
+	return nil, failed
+}
+
+func (f *Found) askStatus(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return f.ask(ctx, http.MethodGet, "/status", nil, maxStatus, &f.Status)
+}
+
+// Sweep has the watch make a sweep, and returns what it has found and done.
+func (f *Found) Sweep(ctx context.Context, r prune.Request) (prune.Result, error) {
+	asked := sweepRequest{StaleAfter: r.StaleAfter}
+	for _, name := range r.Names {
+		asked.Names = append(asked.Names, []byte(name))
+	}
+	var got sweepResult
+	err := f.ask(ctx, http.MethodPost, "/sweep", asked, 1<<40, &got)
+	return got.result(f.root), err
+}
+
+func (f *Found) ask(ctx context.Context, method, path string, question any, limit int64, into any) error {
+	text, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://watch"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	response, err := f.http.Do(request)
+	if err != nil {
+		return plain(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		return errors.New(strings.TrimSpace(string(why)))
+	}
+	return plain(json.NewDecoder(io.LimitReader(response.Body, limit)).Decode(into))
+}
+
+// plain says in plain words what net/http says with an address that exists for it only.
+func plain(err error) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil, errors.Is(err, errNobody), errors.Is(err, errUntrusted), errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errors.New("it does not answer")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it has ended, or does not answer to this user")
+	}
+	return err
+}

@@ -157,6 +157,10 @@ func TestTheRightOne(t *testing.T) {
 	if f := find(t, root); f.Version != "collector" {
 		t.Errorf("found %+v", f)
 	}
+	serve(t, root, fakeWatch{status: Status{Version: "dry"}})
+	if f := find(t, root); f.Version != "collector" {
+		t.Errorf("found %+v", f)
+	}
 }
 
 // One that does not answer is an error, soon.
@@ -238,9 +242,9 @@ func TestMalformedRequest(t *testing.T) {
 	}})
 	f := find(t, root)
 	var got sweepResult
-	for _, question := range []any{"text", 7, map[string]any{"names": 1}, sweepRequest{Names: [][]byte{make([]byte, maxRequest)}}} {
+	for i, question := range []any{"text", 7, map[string]any{"names": 1}, sweepRequest{Names: [][]byte{make([]byte, maxRequest)}}} {
 		if err := f.ask(t.Context(), "POST", "/sweep", question, 1000, &got); err == nil {
-			t.Errorf("%.20v was answered", question)
+			t.Errorf("question %d was answered", i)
 		}
 	}
 	find(t, root)

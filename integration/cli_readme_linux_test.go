@@ -31,7 +31,7 @@ func TestREADME(t *testing.T) {
 	}
 	demo := filepath.Join(t.TempDir(), "demo")
 	readme := strings.ReplaceAll(string(text), "/tmp/runtimegc-demo", demo)
-	if os.Getenv("RUNTIMEGC_BINARY") != "" {
+	if os.Getenv("GCTEST_BINARY") != "" {
 		// An ordinary user's run without a Go toolchain of its own.
 		readme = strings.ReplaceAll(readme, "go run ./cmd/runtimegc", binary(t))
 	}

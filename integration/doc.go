@@ -20,15 +20,15 @@
 //
 // Environment variables steer it:
 //
-//	RUNTIMEGC_BINARY  a prebuilt cmd/runtimegc; without it, it is built once per run
-//	RUNTIMEGC_SEED    the seed of the storms, as one that failed prints it
-//	RUNTIMEGC_STEPS   the steps of the one mixed storm that is done, as one that failed prints them
-//	RUNTIMEGC_LONG    not empty: the long forms, minutes instead of seconds
-//	RUNTIMEGC_SOAK    the number of cycles of the soak
-//	RUNTIMEGC_USES    for how long dirs are used at random, such as 5m
+//	GCTEST_BINARY  a prebuilt cmd/runtimegc; without it, it is built once per run
+//	GCTEST_SEED    the seed of the storms, as one that failed prints it
+//	GCTEST_STEPS   the steps of the one mixed storm that is done, as one that failed prints them
+//	GCTEST_LONG    not empty: the long forms, minutes instead of seconds
+//	GCTEST_SOAK    the number of cycles of the soak
+//	GCTEST_USES    for how long dirs are used at random, such as 5m
 //
-//	RUNTIMEGC_MODEL_STEPS  how many steps the storm of a model has
-//	RUNTIMEGC_MODEL_KINDS  of which kinds, by commas: those, or, each with a "-", all but those
+//	GCTEST_MODEL_STEPS  how many steps the storm of a model has
+//	GCTEST_MODEL_KINDS  of which kinds, by commas: those, or, each with a "-", all but those
 //
 // The package holds nothing but tests.
 package integration

@@ -91,7 +91,7 @@ func TestHostileRootAsOrdinaryUser(t *testing.T) {
 	noError(t, daemondirtest.CopyProgram(tests, trampolineImage(t)))
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^(TestHostileRoot|TestHostileRootOnTheConsole)$")
 	cmd.Dir, cmd.SysProcAttr = home, ordinaryUser(t, home)
-	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "RUNTIMEGC_LONG=", "RUNTIMEGC_BINARY="+binary(t))
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "GCTEST_LONG=", "GCTEST_BINARY="+binary(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestHostileRoot ") {
 		t.Errorf("as user %d: %v\n%s", nobodyID, err, out)

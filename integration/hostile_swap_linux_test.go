@@ -22,7 +22,7 @@ import (
 
 // swapTime is for how long each swap is tried.
 func swapTime() time.Duration {
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		return time.Minute
 	}
 	return 2 * time.Second

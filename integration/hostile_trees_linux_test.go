@@ -132,7 +132,7 @@ func (h *hostile) deepen(dir, name string, levels int) {
 func TestHugeTreesInStaleDirs(t *testing.T) {
 	t.Parallel()
 	levels, files := 3000, 20_000
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		levels, files = 50_000, 200_000
 	}
 	h := newHostile(t)

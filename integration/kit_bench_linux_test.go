@@ -24,7 +24,7 @@ import (
 //	births <root>  inotify on root and the dirs in it, a line for each pid file written
 //	exits <pid>    one pidfd in an epoll, a line when the process exits
 //	files <root>   births, and every file in a dir is read once
-const bareEnv = "RUNTIMEGC_TEST_BARE"
+const bareEnv = "GCTEST_BARE"
 
 // runBare is such a loop, if that is what this process was started as.
 func runBare() bool {

@@ -63,7 +63,7 @@ func binary(t testing.TB) string {
 }
 
 func (s *sharedFiles) build() (string, error) {
-	if given := os.Getenv("RUNTIMEGC_BINARY"); given != "" {
+	if given := os.Getenv("GCTEST_BINARY"); given != "" {
 		return filepath.Abs(given)
 	}
 	dir, err := s.folder()
@@ -85,7 +85,7 @@ func (s *sharedFiles) build() (string, error) {
 	cmd := exec.Command("go", append(args, "runtimegc/cmd/runtimegc")...)
 	cmd.Env = goEnv(dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build (RUNTIMEGC_BINARY can name a prebuilt one): %w\n%s", err, out)
+		return "", fmt.Errorf("go build (GCTEST_BINARY can name a prebuilt one): %w\n%s", err, out)
 	}
 	return path, nil
 }

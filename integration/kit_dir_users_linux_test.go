@@ -18,7 +18,7 @@ import (
 )
 
 // userEnv makes the test binary a user of a directory: it holds an order.
-const userEnv = "RUNTIMEGC_TEST_USER"
+const userEnv = "GCTEST_USER"
 
 // order is what a user does.
 type order struct {

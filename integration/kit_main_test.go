@@ -17,7 +17,7 @@ import (
 // to be killed. Set to ignoreTerm it takes nothing less than SIGKILL, as a daemon in
 // trouble does.
 const (
-	trampolineEnv = "RUNTIMEGC_TEST_TRAMPOLINE"
+	trampolineEnv = "GCTEST_TRAMPOLINE"
 	ignoreTerm    = "ignore-term"
 )
 

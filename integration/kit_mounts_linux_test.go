@@ -14,7 +14,7 @@ import (
 )
 
 // ownMountsEnv tells a test that it runs in a mount namespace of its own.
-const ownMountsEnv = "RUNTIMEGC_TEST_OWN_MOUNTS"
+const ownMountsEnv = "GCTEST_OWN_MOUNTS"
 
 // inOwnMounts says whether the test may mount what it likes. If not, it runs the test
 // again where it may, an ordinary user as root of a user namespace, and waits for that:
@@ -29,7 +29,7 @@ func inOwnMounts(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, "-test.v", "-test.run", "^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), ownMountsEnv+"=1", "RUNTIMEGC_BINARY="+binary(t))
+	cmd.Env = append(os.Environ(), ownMountsEnv+"=1", "GCTEST_BINARY="+binary(t))
 	cmd.SysProcAttr = inOwnNamespaces(unix.CLONE_NEWNS)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -24,13 +24,13 @@ const stormStaleAfter = 300 * time.Millisecond
 // seedOr returns the seed that is given, or else usual.
 func seedOr(t *testing.T, usual uint64) uint64 {
 	t.Helper()
-	given := os.Getenv("RUNTIMEGC_SEED")
+	given := os.Getenv("GCTEST_SEED")
 	if given == "" {
 		return usual
 	}
 	seed, err := strconv.ParseUint(given, 10, 64)
 	if err != nil {
-		t.Fatalf("RUNTIMEGC_SEED: %v", err)
+		t.Fatalf("GCTEST_SEED: %v", err)
 	}
 	return seed
 }

@@ -158,7 +158,7 @@ func runBesidePolling(t *testing.T, polite bool) {
 	const workers, names = 3, 6
 	interval := 5 * time.Millisecond // often, so that we collide with each of them
 	length := 2 * time.Second
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		length, interval = 2*time.Minute, 50*time.Millisecond
 	}
 	seed := seedOr(t, 7)
@@ -236,7 +236,7 @@ func runBesidePolling(t *testing.T, polite bool) {
 		len(st.killed)+len(st.living), st.failed, len(st.living), b.passes, b.did,
 		len(w.all("daemon.removed", "")), len(w.all("sidecar.refreshed", "")), len(warnings(w)))
 	if t.Failed() {
-		t.Logf("again with RUNTIMEGC_SEED=%d", seed)
+		t.Logf("again with GCTEST_SEED=%d", seed)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestBirthWithoutDescriptors(t *testing.T) {
 			}
 			limitFiles(w, -1)
 			// The poll comes every 30 s.
-			if os.Getenv("RUNTIMEGC_LONG") != "" &&
+			if os.Getenv("GCTEST_LONG") != "" &&
 				!within(45*time.Second, func() bool { return len(w.all("daemon.live", "d")) > 0 }) {
 				t.Error("the daemon is not found to live when there are descriptors again")
 			}
@@ -115,7 +115,7 @@ func TestDescriptorsComeAndGo(t *testing.T) {
 		noError(t, os.WriteFile(filepath.Join(s.dir("live"), "daemon.pid"), []byte(pid), 0o644))
 	}
 	length := 2 * time.Second
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		length = time.Minute
 	}
 	for i, until := 0, time.Now().Add(length); time.Now().Before(until); i++ {

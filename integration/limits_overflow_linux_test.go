@@ -43,7 +43,7 @@ func resynced(t *testing.T, w *watchProcess) event {
 func TestOverflowOfTheBinary(t *testing.T) {
 	t.Parallel()
 	n := 3000
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		n = 30_000
 	}
 	root := memoryRoot(t)
@@ -104,7 +104,7 @@ func TestOverflowOfTheBinary(t *testing.T) {
 func TestOverflowAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	rounds, steps := 6, 150
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		rounds, steps = 60, 2000
 	}
 	root := memoryRoot(t)

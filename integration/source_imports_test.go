@@ -32,7 +32,7 @@ func listPackages(t *testing.T, goos string) map[string]pkg {
 	out, err := cmd.Output()
 	if err != nil {
 		// Another platform's modules may not be here, and offline cannot be had.
-		if os.Getenv("RUNTIMEGC_BINARY") != "" || goos != runtime.GOOS {
+		if os.Getenv("GCTEST_BINARY") != "" || goos != runtime.GOOS {
 			t.Skipf("no go command that can load the module for %s here: %v\n%s", goos, err, &stderr)
 		}
 		t.Fatalf("go list: %v\n%s", err, &stderr)

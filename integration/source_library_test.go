@@ -38,7 +38,7 @@ func TestImportedByAnotherModule(t *testing.T) {
 	cmd.Dir = dir
 	cmd.Env = append(goEnv(t.TempDir()), "GOPROXY=off", "GOWORK=off", "GOFLAGS=")
 	out, err := cmd.CombinedOutput()
-	if err != nil && os.Getenv("RUNTIMEGC_BINARY") != "" {
+	if err != nil && os.Getenv("GCTEST_BINARY") != "" {
 		t.Skipf("no go command that can load the module here: %v", err)
 	}
 	if err != nil || !regexp.MustCompile(`(?m)^<nil> 1 removed$`).Match(out) {

@@ -413,7 +413,7 @@ func TestMixedStorm(t *testing.T) {
 	}
 	t.Parallel()
 	storms, length, budget := 3, 70, time.Minute
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		storms, length, budget = 100, 200, 5*time.Minute
 	}
 	seed := seedOr(t, uint64(time.Now().UnixNano()))
@@ -428,7 +428,7 @@ func TestMixedStorm(t *testing.T) {
 		steps := newStorm(rand.New(rand.NewPCG(seed, uint64(i))), length)
 		if !t.Run(strconv.Itoa(i), func(t *testing.T) { runMixed(t, steps, patience) }) {
 			small, out := shrink(t, steps, budget)
-			t.Fatalf("RUNTIMEGC_SEED=%d, storm %d of %d steps, of which %d are enough:\n%s=%q\n%s",
+			t.Fatalf("GCTEST_SEED=%d, storm %d of %d steps, of which %d are enough:\n%s=%q\n%s",
 				seed, i, len(steps), len(small), stepsEnv, spell(small), out)
 		}
 	}
@@ -441,7 +441,7 @@ func shrink(t *testing.T, steps []step, budget time.Duration) ([]step, string) {
 	output := "it does not fail again"
 	try := func(steps []step) bool {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestMixedStorm$", "-test.timeout=2m")
-		cmd.Env = append(os.Environ(), stepsEnv+"="+spell(steps), patienceEnv+"=3s", "RUNTIMEGC_BINARY="+binary(t))
+		cmd.Env = append(os.Environ(), stepsEnv+"="+spell(steps), patienceEnv+"=3s", "GCTEST_BINARY="+binary(t))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			output = string(out)

@@ -18,8 +18,8 @@ import (
 
 // The environment of a storm that is done again.
 const (
-	stepsEnv    = "RUNTIMEGC_STEPS"    // its steps
-	patienceEnv = "RUNTIMEGC_PATIENCE" // how long to wait for the log to agree with the disk
+	stepsEnv    = "GCTEST_STEPS"    // its steps
+	patienceEnv = "GCTEST_PATIENCE" // how long to wait for the log to agree with the disk
 )
 
 const (

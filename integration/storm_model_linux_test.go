@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	modelStepsEnv = "RUNTIMEGC_MODEL_STEPS" // how many steps
-	modelKindsEnv = "RUNTIMEGC_MODEL_KINDS" // which kinds, or, each with a "-", which not
+	modelStepsEnv = "GCTEST_MODEL_STEPS" // how many steps
+	modelKindsEnv = "GCTEST_MODEL_KINDS" // which kinds, or, each with a "-", which not
 
 	modelSteps, modelStepsLong = 300, 100_000
 	modelTime                  = 3 * time.Second // the short form ends its steps then
@@ -215,7 +215,7 @@ func (m *model) fail(p *place, format string, args ...any) {
 	m.t.Helper()
 	m.resume()
 	m.catchUp()
-	text := fmt.Sprintf("RUNTIMEGC_SEED=%d, step %d: %s\n", m.seed, m.step, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("GCTEST_SEED=%d, step %d: %s\n", m.seed, m.step, fmt.Sprintf(format, args...))
 	if p != nil {
 		runs := p.d != nil && syscall.Kill(p.d.pid, 0) == nil
 		text += fmt.Sprintf("live %v, its process runs: %v, stays %v, busy %v; %d watches on it, %d on its root\nits steps:\n%s\nits log:\n%s",
@@ -274,7 +274,7 @@ func TestModelStorm(t *testing.T) {
 	if raceEnabled {
 		length /= 2
 	}
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		steps, length = modelStepsLong, time.Hour
 	}
 	if given := os.Getenv(modelStepsEnv); given != "" {
@@ -285,7 +285,7 @@ func TestModelStorm(t *testing.T) {
 		length = time.Hour
 	}
 	seed := seedOr(t, uint64(time.Now().UnixNano()))
-	t.Logf("RUNTIMEGC_SEED=%d", seed)
+	t.Logf("GCTEST_SEED=%d", seed)
 	m := newModel(t, seed)
 	var kinds []modelKind
 	for _, k := range modelKinds {

@@ -47,7 +47,7 @@ func (m *model) catchUp() {
 	}
 	select {
 	case <-m.w.done:
-		m.t.Fatalf("RUNTIMEGC_SEED=%d, step %d: the watch has ended: %v\n%s\nthe last steps:\n%s", m.seed, m.step, m.w.cmd.ProcessState,
+		m.t.Fatalf("GCTEST_SEED=%d, step %d: the watch has ended: %v\n%s\nthe last steps:\n%s", m.seed, m.step, m.w.cmd.ProcessState,
 			strings.Join(m.view.lines[""], ""), strings.Join(m.last, "\n"))
 	default:
 	}

@@ -18,7 +18,7 @@ import (
 func TestReloadDuringStorm(t *testing.T) {
 	t.Parallel()
 	workers, names, steps := 4, 8, 100
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		names, steps = 20, 3000
 	}
 	root := runtimeRoot(t)

@@ -60,7 +60,7 @@ type respawned struct {
 // its sidecar, it has its whole dir. If it does not, it is told, and may try again.
 func TestRespawnsAgainstRemovals(t *testing.T) {
 	t.Parallel()
-	rounds, long := respawnRounds, os.Getenv("RUNTIMEGC_LONG") != ""
+	rounds, long := respawnRounds, os.Getenv("GCTEST_LONG") != ""
 	if long {
 		rounds = respawnRoundsLong
 	}
@@ -91,7 +91,7 @@ func TestRespawnsAgainstRemovals(t *testing.T) {
 		t.Errorf("left in the root: %v, %v", left, err)
 	}
 	if t.Failed() {
-		t.Logf("again with RUNTIMEGC_SEED=%d", seed)
+		t.Logf("again with GCTEST_SEED=%d", seed)
 	}
 }
 

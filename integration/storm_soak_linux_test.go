@@ -16,7 +16,7 @@ import (
 )
 
 // soakCyclesEnv is the number of cycles of the soak, if it is not to be the usual.
-const soakCyclesEnv = "RUNTIMEGC_SOAK"
+const soakCyclesEnv = "GCTEST_SOAK"
 
 // footprint is what a process holds.
 type footprint struct {
@@ -69,7 +69,7 @@ func (w *watchProcess) forgetLog(count map[string]int) {
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	cycles, batch, stale := 160, 20, 200*time.Millisecond
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		cycles, batch = 100_000, 100
 	}
 	if given := os.Getenv(soakCyclesEnv); given != "" {

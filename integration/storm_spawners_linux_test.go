@@ -18,7 +18,7 @@ func TestStorm(t *testing.T) {
 	t.Parallel()
 	seed := seedOr(t, 20240607)
 	workers, names, steps := 4, 8, 150
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		names, steps = 20, 5000
 	}
 	root := runtimeRoot(t)
@@ -59,6 +59,6 @@ func TestStorm(t *testing.T) {
 	t.Logf("%d spawns, %d of them hit by a removal and done again; %d living at the end; %d removals",
 		len(st.killed)+len(st.living), st.failed, len(st.living), len(w.all("daemon.removed", "")))
 	if t.Failed() {
-		t.Logf("again with RUNTIMEGC_SEED=%d", seed)
+		t.Logf("again with GCTEST_SEED=%d", seed)
 	}
 }

@@ -91,17 +91,17 @@ func (p plan) String() string {
 func TestRandomUse(t *testing.T) {
 	t.Parallel()
 	length := usesTime
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		length = usesTimeLong
 	}
-	if given := os.Getenv("RUNTIMEGC_USES"); given != "" {
+	if given := os.Getenv("GCTEST_USES"); given != "" {
 		var err error
 		if length, err = time.ParseDuration(given); err != nil {
-			t.Fatalf("RUNTIMEGC_USES: %v", err)
+			t.Fatalf("GCTEST_USES: %v", err)
 		}
 	}
 	seed := seedOr(t, rand.Uint64())
-	t.Logf("RUNTIMEGC_SEED=%d", seed)
+	t.Logf("GCTEST_SEED=%d", seed)
 	u := newUses(t)
 	kinds := u.possibleUses(t)
 	u.w = startWatch(t, u.root, "--stale-after", usesStaleAfter.String(), "--sweep-interval", "100ms")
@@ -149,7 +149,7 @@ func TestRandomUse(t *testing.T) {
 	u.takeLog()
 	u.report(kinds)
 	if t.Failed() {
-		t.Logf("again with RUNTIMEGC_SEED=%d", seed)
+		t.Logf("again with GCTEST_SEED=%d", seed)
 	}
 }
 

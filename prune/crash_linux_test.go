@@ -20,7 +20,7 @@ import (
 
 // crashVar makes the test binary remove the dir "a" of the root it names, and be killed
 // at the step that follows after a colon.
-const crashVar = "RUNTIMEGC_TEST_CRASH"
+const crashVar = "GCTEST_CRASH"
 
 // TestCrashHelper is the process that is killed.
 func TestCrashHelper(t *testing.T) {
@@ -85,14 +85,14 @@ func TestKilledAtEveryStep(t *testing.T) {
 }
 
 // Killed at random moments while it removes and refreshes, no live daemon's dir is
-// lost, and in the end all dead ones are gone. The long form is behind RUNTIMEGC_LONG.
+// lost, and in the end all dead ones are gone. The long form is behind GCTEST_LONG.
 func TestKilledAtRandom(t *testing.T) {
-	const helperVar = "RUNTIMEGC_TEST_SWEEP"
+	const helperVar = "GCTEST_SWEEP"
 	if root := os.Getenv(helperVar); root != "" {
 		sweepForEver(root)
 	}
 	kills := 15
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		kills = 1000
 	}
 	b := newBench(t, Options{})

@@ -112,7 +112,7 @@ func TestProbesLeakNothing(t *testing.T) {
 		return len(fds)
 	}
 	probes := 2000
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		probes = 100_000
 	}
 	probeDir(t, d)

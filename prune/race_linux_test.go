@@ -18,10 +18,10 @@ import (
 // Respawns that race removals: whatever the moment, a spawn that succeeded has its whole
 // dir. A spawner whose dir is renamed between its mkdir and its open of the sidecar gets
 // "no such file"; how often is counted. At any later step that is harm. The long form is
-// behind RUNTIMEGC_LONG.
+// behind GCTEST_LONG.
 func TestRespawnRacesRemoval(t *testing.T) {
 	rounds := 300
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		rounds = 10_000
 	}
 	sleep, err := exec.LookPath("sleep")

@@ -199,10 +199,10 @@ func TestLeaseShowsAWaitingSpawner(t *testing.T) {
 }
 
 // No update of a spawner that rewrites its sidecar in a loop is lost to our refreshes,
-// and nothing it reads is torn. The long form is behind RUNTIMEGC_LONG.
+// and nothing it reads is torn. The long form is behind GCTEST_LONG.
 func TestRefreshLosesNoUpdate(t *testing.T) {
 	updates := 3000
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		updates = 1_000_000
 	}
 	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(0, 0), "")
@@ -250,7 +250,7 @@ func TestRefreshLosesNoUpdate(t *testing.T) {
 // is torn is.
 func TestReplaceWindow(t *testing.T) {
 	updates := 300
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		updates = 30_000
 	}
 	d := daemondirtest.Make(t, t.TempDir(), "a", sidecarText(0, 0), "")

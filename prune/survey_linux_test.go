@@ -47,7 +47,7 @@ type ended struct {
 }
 
 // removeVar makes the test binary remove the dir "a" of the root it names.
-const removeVar = "RUNTIMEGC_TEST_REMOVE"
+const removeVar = "GCTEST_REMOVE"
 
 // TestRemoveHelper is the process that removes as an ordinary user.
 func TestRemoveHelper(t *testing.T) {

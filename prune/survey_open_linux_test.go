@@ -18,7 +18,7 @@ import (
 )
 
 // mapVar makes the test binary map the file that it names into memory, and hold it.
-const mapVar = "RUNTIMEGC_TEST_MAP"
+const mapVar = "GCTEST_MAP"
 
 // TestMapHelper is the process that has a file mapped, but not open.
 func TestMapHelper(t *testing.T) {

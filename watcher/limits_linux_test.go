@@ -344,7 +344,7 @@ func TestRootBelowSlash(t *testing.T) {
 // its root may lower them: the real ones are the system's.
 func inChild(t *testing.T, namespaces uintptr) bool {
 	t.Helper()
-	const variable = "RUNTIMEGC_TEST_CHILD"
+	const variable = "GCTEST_CHILD"
 	if os.Getenv(variable) == t.Name() {
 		return true
 	}

@@ -16,13 +16,13 @@ import (
 )
 
 // Births among many dirs beyond the limit of watches, with the interval that users have: in new
-// dirs, and in old ones. RUNTIMEGC_LONG=1 makes it 50,000 dirs, and logs what polling costs.
+// dirs, and in old ones. GCTEST_LONG=1 makes it 50,000 dirs, and logs what polling costs.
 func TestBirthsBeyondTheLimit(t *testing.T) {
 	if !inChild(t, unix.CLONE_NEWUSER) {
 		return
 	}
 	dirs, births, idle := 300, 5, time.Duration(0)
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		dirs, births, idle = 50_000, 20, 10*time.Second
 	}
 	root := newRoot(t)

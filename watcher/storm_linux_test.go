@@ -19,15 +19,15 @@ import (
 // Everything at once, in an order that nobody has thought of. Whatever happened, in the
 // end the registry says what is on disk, and every dir is watched.
 //
-// RUNTIMEGC_LONG=1 makes it long; RUNTIMEGC_SEED repeats the choices of a run, if not
+// GCTEST_LONG=1 makes it long; GCTEST_SEED repeats the choices of a run, if not
 // their timing.
 func TestStorm(t *testing.T) {
 	rounds, steps := 4, 150
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		rounds, steps = 200, 500
 	}
 	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("RUNTIMEGC_SEED"); text != "" {
+	if text := os.Getenv("GCTEST_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatal(err)
@@ -35,7 +35,7 @@ func TestStorm(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("RUNTIMEGC_SEED=%d", seed)
+			t.Logf("GCTEST_SEED=%d", seed)
 		}
 	})
 	root := mkdir(t, filepath.Join(t.TempDir(), "parent", "runtime"))

@@ -15,7 +15,7 @@ import (
 )
 
 // lockVar makes a process that runs TestRootLockEndsWithItsProcess hold the lock on that root.
-const lockVar = "RUNTIMEGC_TEST_LOCK"
+const lockVar = "GCTEST_LOCK"
 
 // tempDir is t.TempDir, whose os.RemoveAll Wine 8 cannot do (Invalid function).
 func tempDir(t *testing.T) string {

@@ -15,12 +15,12 @@ import (
 )
 
 // deepVar makes the test binary empty a deep tree in the directory that it names.
-const deepVar = "RUNTIMEGC_TEST_DEEP"
+const deepVar = "GCTEST_DEEP"
 
 // deepLevels is how many levels it has: more than a process may have descriptors. The long
-// form is behind RUNTIMEGC_LONG.
+// form is behind GCTEST_LONG.
 func deepLevels() int {
-	if os.Getenv("RUNTIMEGC_LONG") != "" {
+	if os.Getenv("GCTEST_LONG") != "" {
 		return 50_000
 	}
 	return 4000

@@ -12,7 +12,7 @@ import (
 )
 
 // sleeperVar makes the test binary sleep until it is killed.
-const sleeperVar = "RUNTIMEGC_TEST_SLEEPER"
+const sleeperVar = "GCTEST_SLEEPER"
 
 // startSleeper starts a process that runs until it is killed, or the test ends. It returns a
 // handle on it, too.

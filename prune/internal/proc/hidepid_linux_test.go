@@ -14,7 +14,7 @@ import (
 )
 
 // hidepidVar makes the test binary a stage of TestProbeUnderHidepid.
-const hidepidVar = "RUNTIMEGC_TEST_HIDEPID"
+const hidepidVar = "GCTEST_HIDEPID"
 
 // Under hidepid=2 another user's process is not in /proc at all; kill(2) and pidfd_open(2)
 // know better.

@@ -19,7 +19,7 @@ import (
 )
 
 // useVar makes the test binary a user of a directory: "how|path".
-const useVar = "RUNTIMEGC_TEST_USE"
+const useVar = "GCTEST_USE"
 
 func init() {
 	if how, path, ok := strings.Cut(os.Getenv(useVar), "|"); ok {

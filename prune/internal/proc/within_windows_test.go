@@ -59,7 +59,7 @@ func TestUsersIgnoreCase(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker := exec.Command(self)
-	worker.Env = append(os.Environ(), "RUNTIMEGC_TEST_DAEMON=1")
+	worker.Env = append(os.Environ(), "GCTEST_DAEMON=1")
 	worker.Dir = swapCase(cwd)
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)

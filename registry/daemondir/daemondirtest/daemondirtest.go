@@ -143,7 +143,7 @@ func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
 }
 
 // trampolineVar makes the test binary be a daemon.
-const trampolineVar = "RUNTIMEGC_TEST_DAEMON"
+const trampolineVar = "GCTEST_DAEMON"
 
 // Main is the TestMain of a package that calls [MakeLive].
 func Main(m *testing.M) {

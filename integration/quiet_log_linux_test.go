@@ -25,7 +25,7 @@ func quietly(t *testing.T, w *watchProcess) {
 }
 
 // A log that repeats itself at every sweep is one that nobody reads: where nothing
-// changes, nothing is said.
+// changes but the times of live daemons, nothing is said.
 func TestQuietRootIsAQuietLog(t *testing.T) {
 	t.Parallel()
 	root := runtimeRoot(t)
@@ -37,12 +37,18 @@ func TestQuietRootIsAQuietLog(t *testing.T) {
 	noError(t, z.abandon())
 	s.leave("invalid", []byte("{"+secret), "")
 	noError(t, os.Mkdir(filepath.Join(root, "empty"), 0o755))
+	s.spawn("live") // refreshed by each sweep
 	w := startWatch(t, root, "--sweep-interval", "50ms")
 	w.next("sidecar.invalid", "invalid")
+	w.next("daemon.live", "live")
 	w.sweeps(2)
+	refreshed := len(w.all("sidecar.refreshed", "live"))
 	quietly(t, w)
 	w.stop(syscall.SIGTERM)
-	for _, name := range []string{"exited", "no-pid", "no-timestamp", "zombie", "invalid"} {
+	if len(w.all("sidecar.refreshed", "live")) < refreshed+3 {
+		t.Error("the live daemon was not refreshed meanwhile")
+	}
+	for _, name := range []string{"exited", "no-pid", "no-timestamp", "zombie", "invalid", "live"} {
 		if n := len(w.all("daemon.added", name)); n != 1 {
 			t.Errorf("daemon.added was said %d times of %s", n, name)
 		}

@@ -184,10 +184,11 @@ func (o *observer) logStuck(name string) {
 		Msg("the sweep waits for the disk; perhaps its file system does not answer")
 }
 
-// logSwept logs the end of a sweep, at debug level if it has changed nothing.
+// logSwept logs the end of a sweep, at debug level if it has removed nothing: to refresh is
+// what each sweep does, as long as one daemon lives.
 func (o *observer) logSwept(s Stats, took time.Duration, partial bool) {
 	line := o.log.Debug()
-	if !o.dryRun && s.Refreshed+s.Removed > 0 {
+	if !o.dryRun && s.Removed > 0 {
 		line = o.log.Info()
 	}
 	line.Str("event", "sweep.done").

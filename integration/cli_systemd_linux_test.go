@@ -70,9 +70,11 @@ func (u *systemdUnit) await(want map[string]string) (now map[string]string) {
 
 var active = map[string]string{"ActiveState": "active", "SubState": "running"}
 
-// journal returns the lines that the program itself wrote.
-func (u *systemdUnit) journal() string {
-	text, _ := u.run("", "journalctl", "--quiet", "--all", "--output=cat", u.journals+"="+u.name)
+// journal returns the lines that the program itself wrote, perhaps only those that options of
+// journalctl select.
+func (u *systemdUnit) journal(options ...string) string {
+	args := append([]string{"journalctl", "--quiet", "--all", "--output=cat", u.journals + "=" + u.name}, options...)
+	text, _ := u.run("", args...)
 	return text
 }
 
@@ -129,6 +131,7 @@ func testUnit(t *testing.T, u *systemdUnit) {
 		}
 	})
 	dead := u.leave(u.user, "dead", daemondirtest.Sidecar(ago(7*time.Hour), ago(7*time.Hour)), noProcess)
+	u.leave(u.user, "broken", []byte("{"+secret), "")
 	lastSeen := ago(time.Hour)
 	live := u.spawn(u.user, "live", daemondirtest.Sidecar(time.Now(), lastSeen))
 
@@ -166,6 +169,19 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	})
 	u.awaitJournal(`"event":"daemon.removed"`)
 
+	// The journal knows which lines matter.
+	u.awaitJournal(`"event":"sidecar.invalid"`)
+	warnings, failures := u.journal("--priority=warning"), u.journal("--priority=err")
+	if !strings.Contains(warnings, `"event":"sidecar.invalid"`) || strings.Contains(warnings, `"level":"info"`) {
+		t.Errorf("the warnings are\n%s", warnings)
+	}
+	if !strings.Contains(failures, "runtimegc: reading configuration") || strings.Contains(failures, `"level":"`) {
+		t.Errorf("the failures are\n%s", failures)
+	}
+	if strings.Contains(u.journal(), "<6>") {
+		t.Error("the priorities are in the text")
+	}
+
 	limits, err := os.ReadFile(u.path("/proc/" + now["MainPID"] + "/limits"))
 	noError(t, err)
 	if !strings.Contains(strings.Join(strings.Fields(string(limits)), " "), "Max core file size 1 1 bytes") {
@@ -186,7 +202,7 @@ EnvironmentFile=-/home/`+u.user+`/environment
 		})
 	}
 	u.awaitJournal("SIGABRT: abort")
-	u.await(map[string]string{"StatusText": "watching 1 daemon dirs in 1 roots"})
+	u.await(map[string]string{"StatusText": "watching 2 daemon dirs in 1 roots"})
 
 	u.configure("runtime_gc_stale_after_secs = 14400\n")
 	daemondirtest.Eventually(t, "a reload", func() bool {

@@ -30,10 +30,16 @@ func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 }
 
 // newConsole returns a writer that turns JSON lines into lines for people, in colour on a
-// terminal. If there are several roots, each line names its root.
-func newConsole(out io.Writer, terminal bool, roots int) io.Writer {
+// terminal. In the journal, which has the time and the level of each line, they are left out.
+// If there are several roots, each line names its root.
+func newConsole(out io.Writer, terminal, journal bool, roots int) io.Writer {
 	home := daemondir.Home() // without one, paths are shown in full
+	var exclude []string
+	if journal {
+		exclude = []string{zerolog.TimestampFieldName, zerolog.LevelFieldName}
+	}
 	return zerolog.ConsoleWriter{
+		PartsExclude: exclude,
 		Out:          out,
 		NoColor:      !wantsColor(terminal),
 		TimeFormat:   time.TimeOnly,

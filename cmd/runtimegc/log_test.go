@@ -40,7 +40,7 @@ func TestLogLine(t *testing.T) {
 func TestConsoleLine(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	var out bytes.Buffer
-	log := newLogger(newConsole(&out, false, 1), zerolog.InfoLevel)
+	log := newLogger(newConsole(&out, false, false, 1), zerolog.InfoLevel)
 	at := time.Now().Add(time.Second)
 	log.Info().Str("event", "daemon.exited").Str("daemon", "a").Str("dir", "/r/a").Uint32("pid", 7).
 		Uint64("stale_at_unix_ms", uint64(at.UnixMilli())).Float64("age_ms", 3_600_123).Int("failed", 0).

@@ -157,7 +157,7 @@ func TestLogQueueOfAFullDisk(t *testing.T) {
 func TestLogDroppedOnTheConsole(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	r := &reader{goesOn: make(chan struct{})}
-	q := newLogQueue(newConsole(r, false, 1))
+	q := newLogQueue(newConsole(r, false, false, 1))
 	numbered(newLogger(q, zerolog.InfoLevel), 0, 2*queueLines+10)
 	close(r.goesOn)
 	if err := q.close(daemondirtest.Patience); err != nil {

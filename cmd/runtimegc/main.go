@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
 
 	"runtimegc/registry/daemondir"
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &usage) {
 		last, code = last+fmt.Sprintf("Run '%s --help' for usage.\n", strings.TrimSuffix(ran.Load().CommandPath(), " help")), 2
 	}
-	writeInTime(stderr, lastLineTimeout, last)
+	writeInTime(stderr, lastLineTimeout, forJournal(stderr, journal.PriErr, last))
 	return code
 }
 

@@ -147,8 +147,17 @@ func (o *options) openLog() (err error) {
 		}
 		out, terminal = o.logTo, false
 	}
-	if o.logFormat.word == "console" || o.logFormat.word == "auto" && terminal {
-		out = newConsole(out, terminal, len(o.roots.list))
+	journal := isJournal(out)
+	form := func(out io.Writer) io.Writer {
+		if o.logFormat.word == "console" || o.logFormat.word == "auto" && terminal {
+			return newConsole(out, terminal, journal, len(o.roots.list))
+		}
+		return out
+	}
+	if journal {
+		out = newJournalWriter(out, form)
+	} else {
+		out = form(out)
 	}
 	level, err := zerolog.ParseLevel(o.logLevel.word)
 	if err != nil {

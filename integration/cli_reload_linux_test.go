@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"encoding/json"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,8 +20,16 @@ func TestReload(t *testing.T) {
 	config.set(3600, 7200)
 	d := s.dead("dead", 90*time.Minute)
 	w := startWatch(t, root, "--config", config.path, "--sweep-interval", "50ms")
-	if e := w.all("watch.started", "")[0]; e.number("stale_after_ms") != 7_200_000 || e.number("sweep_interval_ms") != 50 {
-		t.Errorf("want 7200 s of the file and 50 ms of the command line: %s", e.line)
+	started := w.all("watch.started", "")[0]
+	if started.number("stale_after_ms") != 7_200_000 || started.number("sweep_interval_ms") != 50 {
+		t.Errorf("want 7200 s of the file and 50 ms of the command line: %s", started.line)
+	}
+	// It has all that config prints.
+	var settings any
+	o := run(t, "config", "--json", "--root", root, "--config", config.path, "--sweep-interval", "50ms", "--log-format", "json", "--log-level", "debug")
+	noError(t, json.Unmarshal([]byte(o.must(t).stdout), &settings))
+	if !reflect.DeepEqual(started.fields["settings"], settings) {
+		t.Errorf("the settings in the log are not those of config: %s\n%s", started.line, o.stdout)
 	}
 	w.sweeps(2)
 	config.set(10, 7200)
@@ -61,5 +71,24 @@ func TestReload(t *testing.T) {
 	config.write("")
 	w.hangup("config.reloaded")
 	w.next("daemon.removed", "keep")
+	w.never("config.unknown", "")
+	// What does nothing is named.
+	config.write("runtime_gc_protects = [\"" + secret + "\"]")
+	if e := w.hangup("config.unknown"); e.fields["key"] != "runtime_gc_protects" || e.fields["hint"] != "did you mean runtime_gc_protect?" {
+		t.Errorf("want the key and the right one: %s", e.line)
+	}
 	w.stop(syscall.SIGTERM)
+}
+
+// A variable that sets nothing is named at the start, once.
+func TestWatchNamesUnknownVariables(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	w := startWatchBy(t, []string{"env", "RUNTIMEGC_SHARE_ROOT=" + secret}, &syscall.SysProcAttr{}, root, "--sweep-interval", "50ms")
+	w.sweeps(2)
+	w.stop(syscall.SIGTERM)
+	all := w.all("config.unknown", "")
+	if len(all) != 1 || all[0].fields["variable"] != "RUNTIMEGC_SHARE_ROOT" || all[0].fields["hint"] != "did you mean RUNTIMEGC_SHARED_ROOT?" {
+		t.Errorf("want one line with the variable and the right one: %v", all)
+	}
 }

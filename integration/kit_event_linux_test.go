@@ -47,6 +47,7 @@ var levels = map[string][]string{
 	"metrics.http":       {"debug"},
 	"config.reloaded":    {"info"},
 	"config.invalid":     {"warn"},
+	"config.unknown":     {"warn"},
 	"log.unwritable":     {"warn"},
 	"log.dropped":        {"warn"},
 	"root.shared":        {"info"},

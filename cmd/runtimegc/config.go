@@ -31,7 +31,7 @@ func envName(flag string) string {
 
 // fromEnvironment sets every flag that is not on the command line and whose variable is not
 // empty. The variable of a flag that may be repeated holds a list, separated as in $PATH.
-// Variables for flags of other commands are ignored.
+// Variables for flags of other commands are ignored; see also unknownVariables.
 func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
@@ -113,6 +113,8 @@ const (
 type fileConfig struct {
 	prune.Settings       // a missing one is zero
 	protect        globs // besides those of --protect
+
+	unknown []unknownSetting
 }
 
 // exists reports whether the file is there, as far as that can be told.
@@ -149,6 +151,7 @@ func (c configFile) read() (fileConfig, error) {
 	if err != nil {
 		return s, c.invalid(err, "not valid TOML")
 	}
+	s.unknown = unknownKeys(c.path, meta.Keys())
 	for key, to := range map[string]*time.Duration{intervalKey: &s.SweepInterval, staleAfterKey: &s.StaleAfter} {
 		value, ok := file[key]
 		if !ok {

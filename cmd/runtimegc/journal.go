@@ -22,7 +22,7 @@ import (
 // variable JOURNAL_STREAM alone does not say so: it is inherited by programs whose stderr is
 // something else.
 func isJournal(w io.Writer) bool {
-	if f, ok := w.(*os.File); !ok || f != os.Stderr {
+	if w != io.Writer(os.Stderr) {
 		return false
 	}
 	ours, err := journal.StderrIsJournalStream()

@@ -55,7 +55,7 @@ func newConsole(out io.Writer, terminal, journal bool, roots int) io.Writer {
 // consoleOmits are the fields of an event that the console leaves out, so that a line fits
 // into 80 columns: other fields, other lines or list show the same.
 var consoleOmits = map[any][]string{
-	"watch.started":   {"version"},
+	"watch.started":   {"version", "settings"},
 	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
 	"sweep.done":      {"checked", "alive", "dead", "unknown", "invalid", "kept", "unreadable_processes"},
 	"config.reloaded": {"file"},

@@ -63,6 +63,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return code
 }
 
+// warn tells the user of what is no error. The text is printable.
+func warn(stderr io.Writer, text string) {
+	fmt.Fprint(stderr, forJournal(stderr, journal.PriWarning, "runtimegc: warning: "+text+"\n"))
+}
+
 func newRootCommand(opts *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "runtimegc",

@@ -39,6 +39,7 @@ type options struct {
 	settled   fileConfig     // what file said at the start
 	times     prune.Settings // in effect at the start
 	protected []string       // patterns, in effect at the start
+	unknown   []unknownSetting
 	log       zerolog.Logger
 	logOut    io.Writer // takes the lines of log
 	logTo     *logFile  // nil: stderr
@@ -104,6 +105,7 @@ func (o *options) settle(cmd *cobra.Command) (err error) {
 		return err
 	}
 	o.times, o.protected = o.timesWith(o.settled.Settings), o.protectedWith(o.settled)
+	o.unknown = slices.Concat(unknownVariables(cmd.Root(), os.Environ()), o.settled.unknown)
 	return nil
 }
 

@@ -98,6 +98,7 @@ type rootPass struct {
 func (o *pruneOptions) run(ctx context.Context, stdout io.Writer, names []string) error {
 	// What prune did is its result, on stdout; the log is only for problems.
 	o.log = o.log.Level(max(o.log.GetLevel(), zerolog.WarnLevel))
+	logUnknown(o.log, o.unknown)
 	published, err := metrics.Open(ctx, o.metrics, version())
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func printService(cmd *cobra.Command, o *options, file string, logs bool) error 
 		return fmt.Errorf("finding the path of this program: %w", err)
 	}
 	if isTemporary(program) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "runtimegc: warning: %s will not stay where it is; install it first, and use service of what is installed\n", daemondir.Printable(program))
+		warn(cmd.ErrOrStderr(), daemondir.Printable(program)+" will not stay where it is; install it first, and use service of what is installed")
 	}
 	args := []string{program, "watch"}
 	cmd.Flags().Visit(func(f *pflag.Flag) {

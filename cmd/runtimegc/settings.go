@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -22,8 +23,9 @@ func newConfigCommand(opts *options) *cobra.Command {
 		Short: "Print the settings that are in effect, and where each comes from",
 		Long: `config takes the flags of watch and prints each setting that a watch would have, and
 where it comes from: the command line, the environment, daemon.toml, or the default. If
-something is wrong, it says what, and its exit code is that of the watch. It changes
-nothing, and looks at no daemon.`,
+something is wrong, it says what, and its exit code is that of the watch. On stderr it
+names what looks like a setting and is none: variables RUNTIMEGC_... that no command has,
+and misspelt keys of daemon.toml. It changes nothing, and looks at no daemon.`,
 		Example: `  runtimegc config
   RUNTIMEGC_STALE_AFTER=24h runtimegc config --protect 'db-*'
   runtimegc config --json | jq -r '."stale-after".value'`,
@@ -39,6 +41,9 @@ nothing, and looks at no daemon.`,
 			}
 			if err := checkTextfile(w.metrics.Textfile.String(), w.roots.list); err != nil {
 				return err
+			}
+			for _, u := range w.unknown {
+				warn(cmd.ErrOrStderr(), u.String())
 			}
 			all := w.settings()
 			if asJSON {
@@ -107,6 +112,16 @@ func (w *watchOptions) settings() (all []setting) {
 	})
 	slices.SortFunc(all, func(a, b setting) int { return strings.Compare(a.name, b.name) })
 	return all
+}
+
+// settingsDict returns for the log what config --json prints.
+func settingsDict(all []setting) *zerolog.Event {
+	dict := zerolog.Dict()
+	for _, s := range all {
+		dict = dict.Dict(s.name, zerolog.Dict().
+			Str("value", daemondir.Printable(s.Value)).Str("from", daemondir.Printable(s.From)))
+	}
+	return dict
 }
 
 func printSettings(w io.Writer, all []setting) error {

@@ -31,6 +31,7 @@ type watchOptions struct {
 	dryRun  bool
 	metrics metrics.Options
 	queue   *logQueue
+	started []setting // in effect at the start
 	// As of the last reload.
 	current          prune.Settings
 	currentProtected []string
@@ -94,6 +95,7 @@ collector, after each sweep and at the end.`,
 			}
 			w.queue = newLogQueue(w.logOut)
 			w.log = w.log.Output(w.queue)
+			logUnknown(w.log, w.unknown)
 			err := w.run(cmd.Context(), hangups, sweeps)
 			defer w.underWay.begin("the log")()
 			return cmp.Or(err, w.queue.close(drainTimeout))
@@ -141,7 +143,7 @@ func (o *watchOptions) run(ctx context.Context, hangups, sweeps <-chan os.Signal
 	if err != nil {
 		return err
 	}
-	o.current, o.currentProtected = o.times, o.protected
+	o.current, o.currentProtected, o.started = o.times, o.protected, o.settings()
 	// The metrics are published until everything else has ended.
 	publishCtx, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
@@ -280,7 +282,7 @@ func (w *rootWatch) logStarted(role prune.Role) {
 			Int64("sweep_interval_ms", w.times.SweepInterval.Milliseconds()).
 			Int64("stale_after_ms", w.times.StaleAfter.Milliseconds()).
 			Bool("shared_root", shared).Str("shared_root_because", because).
-			Bool("dry_run", w.dryRun).Msg("watching")
+			Bool("dry_run", w.dryRun).Dict("settings", settingsDict(w.started)).Msg("watching")
 	})
 }
 
@@ -329,6 +331,7 @@ func (o *watchOptions) reload(watches []*rootWatch) {
 		o.log.Warn().Str("event", "config.invalid").Err(err).Msg("configuration is invalid; nothing was changed")
 		return
 	}
+	logUnknown(o.log, file.unknown)
 	old, now := o.current, o.timesWith(file.Settings)
 	wasProtected, protected := o.currentProtected, o.protectedWith(file)
 	line := o.log.Info().Str("event", "config.reloaded").Str("file", daemondir.Printable(o.file.path))

@@ -221,6 +221,9 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	u.await(active)
 	u.configure("runtime_gc_stale_after_secs = 14400\n")
 
+	if u.manager == "" {
+		testPackageScripts(u)
+	}
 	u.mustSystemctl("stop", u.name)
 	u.await(map[string]string{"ActiveState": "inactive", "SubState": "dead", "Result": "success", "ExecMainStatus": "0"})
 	u.awaitJournal(`"event":"watch.stopped"`)
@@ -231,4 +234,29 @@ EnvironmentFile=-/home/`+u.user+`/environment
 		t.Error("it starts with a wrong RUNTIMEGC_STALE_AFTER")
 	}
 	u.await(map[string]string{"ActiveState": "failed", "SubState": "failed", "Result": "exit-code", "ExecMainStatus": "2", "NRestarts": "0"})
+}
+
+// testPackageScripts runs what a package runs when it is upgraded and when it is removed:
+// afterwards the instances of the system are the new program's, or stopped.
+func testPackageScripts(u *systemdUnit) {
+	u.t.Helper()
+	script := func(name, step string) {
+		u.t.Helper()
+		text, err := os.ReadFile("../.packaging/" + name)
+		noError(u.t, err)
+		u.must("", "sh", "-c", string(text), name, step)
+	}
+	pid := u.await(active)["MainPID"]
+	script("preremove.sh", "upgrade")
+	if now := u.await(active)["MainPID"]; now != pid {
+		u.t.Error("it is stopped before an upgrade")
+	}
+	script("postinstall.sh", "configure")
+	daemondirtest.Eventually(u.t, "it is the new program after an upgrade", func() bool { return u.await(active)["MainPID"] != pid })
+	script("preremove.sh", "remove")
+	u.await(map[string]string{"ActiveState": "inactive", "Result": "success"})
+	script("postremove.sh", "remove")
+	script("postinstall.sh", "configure") // starts nothing
+	u.await(map[string]string{"ActiveState": "inactive"})
+	u.mustSystemctl("start", u.name)
 }

@@ -75,6 +75,9 @@ func prepareMan(root *cobra.Command) {
 **RUNTIMEGC_...**
 : every flag, as in RUNTIMEGC_STALE_AFTER=12h; a variable overrides daemon.toml, and the command line overrides both
 
+**JOURNAL_STREAM**
+: set by systemd; if it names the standard error, each line of the log begins with its priority, as in sd-daemon(3)
+
 **NO_COLOR**, **TERM**
 : there are no colours if NO_COLOR is not empty, or if TERM is dumb
 
@@ -89,7 +92,7 @@ func prepareMan(root *cobra.Command) {
 : its directory while it is being removed
 
 **~/.config/running-process/daemon.toml**
-: the daemon manager's configuration; its runtime_gc_stale_after_secs and runtime_gc_interval_secs are read
+: the daemon manager's configuration; its runtime_gc_stale_after_secs, runtime_gc_interval_secs and runtime_gc_protect are read
 `)
 	root.Long = more.String()
 }

@@ -22,6 +22,10 @@ type Row struct {
 	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
 	Decision  Decision            `json:"decision,omitempty"`
 
+	// Bytes is what its removal would free: the sizes of files without another link. It is
+	// nil unless [Collector.Measure] has set it.
+	Bytes *int64 `json:"bytes,omitempty"`
+
 	ProtectedBy string `json:"-"` // what protects the dir, in words; empty: nothing
 
 	Err error `json:"-"` // the error of the system, if there was one

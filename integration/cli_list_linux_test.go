@@ -17,6 +17,8 @@ import (
 
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
+
+	"golang.org/x/sys/unix"
 )
 
 // One daemon by name is what the array of all has of it, and every question that is
@@ -76,8 +78,8 @@ func TestListByState(t *testing.T) {
 		}
 		mustName(t, "list --state "+states, listJSON(t, root, "--state", states), want)
 		o := run(t, "list", "--root", root, "--state", states).must(t)
-		if lines := strings.Count(o.stdout, "\n"); lines != len(want)+1 {
-			t.Errorf("list --state %s prints %d lines, want %d:\n%s", states, lines, len(want)+1, o.stdout)
+		if lines := strings.Count(o.stdout, "\n"); lines != len(want)+4 { // the headings, and what is said of all
+			t.Errorf("list --state %s prints %d lines, want %d:\n%s", states, lines, len(want)+4, o.stdout)
 		}
 	}
 }
@@ -208,6 +210,47 @@ func TestListWildName(t *testing.T) {
 		mustBePrintable(t, "list of one", o.stdout)
 		if !strings.HasPrefix(o.stdout, daemondir.Printable(name)+" is dead") {
 			t.Errorf("%q:\n%s", name, o.stdout)
+		}
+	}
+}
+
+// On a terminal the table is as wide as the terminal, which COLUMNS overrides.
+func TestListFitsTerminal(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	s := newSpawner(t, root)
+	s.dead("a-name-of-usual-length-1", stale)
+	s.spawn("live")
+	for _, row := range []struct {
+		terminal uint16
+		columns  string
+		want     int // at most so wide
+		headings string
+	}{
+		{200, "", 200, "NAME STATE PID UP SINCE LAST SEEN REMOVED IN WHY"},
+		{80, "", 80, "NAME STATE LAST SEEN REMOVED IN WHY"},
+		{60, "", 60, "NAME STATE REMOVED IN WHY"},
+		{60, "80", 80, "NAME STATE LAST SEEN REMOVED IN WHY"},
+		{0, "", 200, "NAME STATE PID UP SINCE LAST SEEN REMOVED IN WHY"}, // it does not know
+	} {
+		term := newTerminal(t)
+		noError(t, unix.IoctlSetWinsize(int(term.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: row.terminal}))
+		cmd := startTo(t, nil, func(cmd *exec.Cmd) {
+			cmd.Env = append(os.Environ(), "NO_COLOR=1", "COLUMNS="+row.columns)
+			cmd.Stdout = term.slave
+		}, "list", "--root", root)
+		term.read()
+		if code := waitFor(t, cmd); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		lines := strings.Split(term.shown(), "\n")
+		if got := strings.Join(strings.Fields(lines[0]), " "); got != row.headings {
+			t.Errorf("%d columns, COLUMNS=%s: headings %q, want %q", row.terminal, row.columns, got, row.headings)
+		}
+		for _, line := range lines {
+			if len(line) > row.want {
+				t.Errorf("%d columns, COLUMNS=%s: %d in %q", row.terminal, row.columns, len(line), line)
+			}
 		}
 	}
 }

@@ -176,7 +176,8 @@ func scriptUnchanged(ts *testscript.TestScript, args []string) {
 }
 
 func scriptAligned(ts *testscript.TestScript, args []string) {
-	lines := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
+	table, _, _ := strings.Cut(ts.ReadFile("stdout"), "\n\n")
+	lines := strings.Split(table, "\n")
 	headings := regexp.MustCompile(`\S+( \S+)*`).FindAllStringIndex(lines[0], -1)
 	if len(headings) < 5 || len(lines) < 2 {
 		ts.Fatalf("stdout is no table of five columns or more")

@@ -69,7 +69,8 @@ func checkWildList(t *testing.T, root string, names []string) {
 		}
 	}
 	o = run(t, "list", "--root", root).must(t)
-	lines := mustBePrintable(t, "list", o.stdout)
+	table, _, _ := strings.Cut(o.stdout, "\n\n")
+	lines := mustBePrintable(t, "list", table)
 	if len(lines) != len(names)+1 {
 		t.Errorf("list printed %d lines for %d daemons", len(lines), len(names))
 	}

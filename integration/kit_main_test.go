@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 	}
 	// Whoever runs the tests may have a daemon.toml.
 	os.Setenv("RUNTIMEGC_CONFIG", os.DevNull)
+	// The shell that runs the tests may export it.
+	os.Unsetenv("COLUMNS")
 	// The race detector has every program under test sleep for a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	// Most tests wait for timers or for other processes most of the time, less so under the race

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -56,6 +57,13 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 		return err
 	}
 	x, _ := collector.Explain(name)
+	if o.size {
+		rows := []prune.Row{x.Row}
+		if err := o.measure(ctx, collector, rows); err != nil {
+			return err
+		}
+		x.Row = rows[0]
+	}
 	if o.json {
 		return printJSON(stdout, x)
 	}
@@ -66,8 +74,9 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	return err
 }
 
-func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfter time.Duration) error {
-	color := wantsColor(isTerminal(w))
+func printExplanation(stdout io.Writer, x prune.Explanation, now time.Time, staleAfter time.Duration) error {
+	color := wantsColor(isTerminal(stdout))
+	w := bufio.NewWriter(stdout) // a tabwriter makes a write for each word
 	stays := ""
 	switch statusOf(x.Row) {
 	case statusBlocked, statusNotDue, statusNever:
@@ -90,11 +99,14 @@ func printExplanation(w io.Writer, x prune.Explanation, now time.Time, staleAfte
 		}
 		fmt.Fprintf(t, "%s\t%s\n", line.title, when)
 	}
+	if x.Bytes != nil {
+		fmt.Fprintf(t, "size\t%s\n", formatBytes(*x.Bytes))
+	}
 	fmt.Fprintf(t, "\nCHECK\tOUTCOME\tDETAILS\n")
 	for _, c := range x.Checks {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Check, c.Outcome, cmp.Or(daemondir.Printable(c.Details), "-"))
 	}
-	return t.Flush()
+	return errors.Join(t.Flush(), w.Flush())
 }
 
 // whatNext says what will happen to the directory, and when. The sentence before it has the

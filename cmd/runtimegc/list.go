@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +21,7 @@ import (
 type listOptions struct {
 	*options
 	json   bool
+	size   bool
 	states choices
 }
 
@@ -34,10 +34,20 @@ func newListCommand(opts *options) *cobra.Command {
 		Short: "Show the daemons, when each directory is removed, and why it is still there",
 		Long: `list reads each runtime root once and shows every directory in it: whether its daemon
 is alive, when the directory is removed, and why it is still there. What is removed
-next comes first, and what is alive comes last; --json sorts by name.
+next comes first, and what is alive comes last; --json sorts by name. The lines below
+the table speak of all daemons in the root, whatever --state hides.
 
-REMOVED IN is the time that is left if nothing happens. "now" means by the next sweep;
-"kept" means that it is due, but kept for the reason shown; "never" means not at all.
+REMOVED IN is the time until the directory may be removed, if nothing happens. "now"
+means by the next sweep; "kept" means that the time is over, but that the directory is
+kept for the reason shown; "never" means not at all; "-" that its daemon is alive, or
+may be.
+
+SIZE, with --size, is what the removal of the directory frees. A file counts only if it
+has no other link: a trampoline is often a link to a binary that all daemons share.
+
+On a narrow terminal, UP SINCE, PID and LAST SEEN are left out, in this order, WHY is
+wrapped, and long names are cut in the middle. The variable COLUMNS overrides the
+terminal's width. A file or a pipe gets everything, unless COLUMNS is set.
 
 With the NAME of a daemon it shows all that is known of that one, and every check that
 decides what happens to its directory, in order.
@@ -68,6 +78,7 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 		},
 	}
 	cmd.Flags().BoolVar(&l.json, "json", false, "print a JSON array; with a NAME, a JSON object")
+	cmd.Flags().BoolVar(&l.size, "size", false, "show also what the removal of each directory frees; list walks through all of them")
 	cmd.Flags().Var(&l.states, "state", "only daemons in these `states`: "+strings.Join(l.states.of, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(l.states.of, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -75,8 +86,8 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 
 func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	all := []prune.Row{}
-	tables, notes := make([][]prune.Row, len(o.roots.list)), make([]string, len(o.roots.list))
-	for i, root := range o.roots.list {
+	var listings []listing
+	for _, root := range o.roots.list {
 		served := o.findWatch(ctx, root)
 		collector, err := o.newCollector(registry.New(root), o.rulesBeside(served), true, nil, nil)
 		if err != nil {
@@ -88,31 +99,42 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		end := o.underWay.begin("the checks of " + root)
 		rows := collector.Plan(ctx).Rows
 		end()
-		if states := o.states.words; len(states) > 0 {
-			rows = slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(states, string(r.State)) })
+		if err := o.measure(ctx, collector, rows); err != nil {
+			return err
 		}
-		slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
-		tables[i], notes[i] = rows, o.sharedNote(collector, served)+served.note(time.Now())
-		all = append(all, rows...)
+		note := o.sharedNote(collector, served) + served.note(time.Now())
+		listings = append(listings, listing{root, rows, o.states.words, o.size, note})
 	}
 	if o.json {
+		for _, l := range listings {
+			rows := l.shown()
+			slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
+			all = append(all, rows...)
+		}
 		for i := range all {
 			all[i].Decision = "" // only prune --json has it
 		}
 		return printJSON(stdout, all)
 	}
-	for i, rows := range tables {
+	for i, l := range listings {
 		// If there are several roots, each table has the root's path above it, as in ls.
-		if len(tables) > 1 {
-			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), daemondir.Printable(o.roots.list[i]))
+		if len(listings) > 1 {
+			fmt.Fprintf(stdout, "%s%s:\n", strings.Repeat("\n", min(i, 1)), daemondir.Printable(l.root))
 		}
-		slices.SortFunc(rows, byRemoval)
-		if err := printTable(stdout, rows, time.Now(), wantsColor(isTerminal(stdout))); err != nil {
+		if err := l.print(stdout, time.Now(), widthOf(stdout), wantsColor(isTerminal(stdout))); err != nil {
 			return err
 		}
-		fmt.Fprint(stdout, "\n"+notes[i])
 	}
 	return nil
+}
+
+// measure finds out the sizes that are shown: those of all rows if the user asked for them,
+// else those of what the next sweep removes.
+func (o *listOptions) measure(ctx context.Context, c *prune.Collector, rows []prune.Row) error {
+	defer o.underWay.begin("the sizes of the directories in " + c.Registry().Root())()
+	return c.Measure(ctx, rows, func(r prune.Row) bool {
+		return o.size || !o.json && statusOf(r) == statusDue
+	})
 }
 
 // sharedNote says below the table what a shared root means, or is empty.
@@ -158,15 +180,6 @@ func statusOf(r prune.Row) status {
 	return statusBlocked
 }
 
-// byRemoval compares rows: what is removed next comes first, what is alive last.
-func byRemoval(a, b prune.Row) int {
-	return cmp.Or(
-		cmp.Compare(statusOf(a), statusOf(b)),
-		cmp.Compare(a.StaleAt.MS, b.StaleAt.MS),
-		cmp.Compare(a.Name, b.Name),
-	)
-}
-
 // removedIn writes the time until the directory is removed.
 func removedIn(r prune.Row, now time.Time) string {
 	switch statusOf(r) {
@@ -197,18 +210,7 @@ func why(r prune.Row) string {
 	return r.Reason.Words()
 }
 
-func printTable(w io.Writer, rows []prune.Row, now time.Time, color bool) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "NAME\t%s\tPID\tUP SINCE\tLAST SEEN\tREMOVED IN\tWHY\n", paint(color, "", "STATE"))
-	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", daemondir.Printable(r.Name), paint(color, r.State, string(r.State)),
-			pidText(r.PID), upSince(r.StartedAt, now), relative(r.LastSeen, now), removedIn(r, now), why(r))
-	}
-	return t.Flush()
-}
-
-// paint gives text the colour of a state. It adds the same number of bytes for each state, so
-// that tabwriter, which counts bytes, still aligns the columns.
+// paint gives text the colour of a state.
 func paint(color bool, state prune.State, text string) string {
 	if !color {
 		return text

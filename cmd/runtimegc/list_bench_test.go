@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/prune"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -31,6 +32,24 @@ func BenchmarkList(b *testing.B) {
 					b.Fatalf("exit code %d", code)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkPrint prints the table of 300,000 rows: no cost of a row may grow with their number.
+func BenchmarkPrint(b *testing.B) {
+	for _, n := range []int{3_000, 300_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			var rows []prune.Row
+			for i := range n {
+				rows = append(rows, dead(fmt.Sprint("daemon-", i), time.Duration(i)*time.Second+time.Hour))
+			}
+			for b.Loop() {
+				if err := (listing{rows: rows}).print(io.Discard, tableNow, 80, true); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/row")
 		})
 	}
 }

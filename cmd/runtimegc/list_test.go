@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,9 +52,9 @@ func TestTable(t *testing.T) {
 		{Name: "due", State: prune.Dead, Reason: prune.Exited, Decision: prune.Remove, LastSeen: ago(7 * time.Hour), StaleAt: ago(time.Hour)},
 		{Name: "refused", State: prune.Dead, Reason: prune.Permission, Decision: prune.Keep, LastSeen: ago(7 * time.Hour), StaleAt: ago(time.Hour), Err: errors.New("open \x1b: no")},
 	}
-	slices.SortFunc(rows, byRemoval)
+	l := listing{rows: rows}
 	var plain, colored bytes.Buffer
-	if err := printTable(&plain, rows, now, false); err != nil {
+	if err := l.print(&plain, now, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	want := `
@@ -69,6 +68,9 @@ safe           dead     -    -         1h ago     never       it is protected
 hidden         unknown  8    -         -          -           whether its process is alive cannot be determined
 broken         invalid  -    -         -          never       its sidecar is empty
 a              alive    7    STARTED   1m ago     -           its process is running
+
+9 daemons: 1 alive, 6 dead, 1 unknown, 1 invalid.
+2 directories are due but kept; WHY says why. The next sweep removes 1 directory, of unknown size.
 `
 	started := clockTime(now.Add(-time.Hour).UnixMilli(), now)
 	got := "\n" + plain.String()
@@ -79,14 +81,14 @@ a              alive    7    STARTED   1m ago     -           its process is run
 	for _, column := range []string{"STATE", "PID", "UP SINCE", "LAST SEEN", "REMOVED IN", "WHY"} {
 		lines := strings.Split(strings.TrimSpace(got), "\n")
 		at := strings.Index(lines[0], column)
-		for _, line := range lines[1:] {
+		for _, line := range lines[1 : len(rows)+1] {
 			if line[at] == ' ' || line[at-1] != ' ' {
 				t.Errorf("%s is not aligned in %q", column, line)
 			}
 		}
 	}
 
-	if err := printTable(&colored, rows, now, true); err != nil {
+	if err := l.print(&colored, now, 0, true); err != nil {
 		t.Fatal(err)
 	}
 	if text := colored.String(); !strings.Contains(text, "\x1b[32malive\x1b[39m ") || !strings.Contains(text, "\x1b[33mdead\x1b[39m ") {

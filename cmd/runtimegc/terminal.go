@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -102,3 +103,16 @@ func (s *screen) follow(text func() string) (stop func()) {
 
 // readingText is the progress of a scan, which does not know how many dirs there will be.
 func readingText(n int) string { return fmt.Sprintf("reading the runtime root: %d dirs", n) }
+
+// widthOf returns how many columns wide what goes to w may be; 0 is as wide as it likes. As
+// with ps, COLUMNS takes precedence over the terminal, and counts without one, too: watch(1)
+// sets it.
+func widthOf(w io.Writer) int {
+	if n, err := strconv.ParseUint(os.Getenv("COLUMNS"), 10, 16); err == nil && n > 0 {
+		return int(n)
+	}
+	if f, ok := w.(*os.File); ok {
+		return terminalWidth(f)
+	}
+	return 0
+}

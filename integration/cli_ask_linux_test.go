@@ -147,7 +147,7 @@ func TestPruneByTheWatch(t *testing.T) {
 	live.kill()
 	w.next("daemon.exited", "live")
 	time.Sleep(10 * time.Millisecond)
-	prune(0, "removed  live  (exited)", "live", "--stale-after", "1ms")
+	prune(0, "removed  live", "live", "--stale-after", "1ms")
 	w.stop(syscall.SIGTERM)
 	w.never("daemon.removed", "protected")
 }

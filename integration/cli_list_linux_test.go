@@ -78,8 +78,8 @@ func TestListByState(t *testing.T) {
 		}
 		mustName(t, "list --state "+states, listJSON(t, root, "--state", states), want)
 		o := run(t, "list", "--root", root, "--state", states).must(t)
-		if lines := strings.Count(o.stdout, "\n"); lines != len(want)+4 { // the headings, and what is said of all
-			t.Errorf("list --state %s prints %d lines, want %d:\n%s", states, lines, len(want)+4, o.stdout)
+		if lines := strings.Count(o.stdout, "\n"); lines != len(want)+5 { // the headings, and what is said of all
+			t.Errorf("list --state %s prints %d lines, want %d:\n%s", states, lines, len(want)+5, o.stdout)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func TestListBesideWatch(t *testing.T) {
 		run(t, "list", "--root", root).must(t)
 		took = append(took, time.Since(began))
 		rows := listJSON(t, root)
-		if len(rows) != n+2 || rows["due-1"].text(t, "reason") != "exited" || rows["live"].text(t, "state") != "alive" {
+		if len(rows) != n+2 || rows["due-1"].text(t, "reason") != "protected" || rows["live"].text(t, "state") != "alive" {
 			t.Errorf("%d rows, due-1 is %v", len(rows), rows["due-1"])
 		}
 	}

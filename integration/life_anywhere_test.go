@@ -272,7 +272,10 @@ func TestOneCollectorAnywhere(t *testing.T) {
 		}()
 		select {
 		case said := <-second:
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said, holder) {
+			refused := cmd.ProcessState.ExitCode() == 1 && strings.Contains(said, holder)
+			// The watch makes the pass, where it can be asked to.
+			asked := command == "prune" && cmd.ProcessState.ExitCode() == 0 && strings.Contains(said, "0 scanned")
+			if !refused && !asked {
 				t.Errorf("the second, %s, does not end with 1 and name %s: %s", command, holder, said)
 			}
 		case <-time.After(patience):

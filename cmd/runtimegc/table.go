@@ -72,10 +72,15 @@ func (l listing) print(w io.Writer, now time.Time, width int, color bool) error 
 		slices.SortFunc(shown, byRemoval)
 		printTable(out, fit(columns(shown, l.sizes, now), width), shown, color)
 	}
+	below := l.note
 	if len(l.rows) > 0 {
-		fmt.Fprintf(out, "\n%s\n%s\n", totalLine(l.rows, l.sizes), nextLine(l.rows, now))
+		below = fmt.Sprintf("\n%s\n%s\n%s", totalLine(l.rows, l.sizes), nextLine(l.rows, now), l.note)
 	}
-	out.WriteString(l.note)
+	for line := range strings.Lines(below) {
+		for _, part := range wrap(strings.TrimSuffix(line, "\n"), cmp.Or(width, len(line))) {
+			out.WriteString(part + "\n")
+		}
+	}
 	return out.Flush() // it returns the first error of all
 }
 

@@ -155,7 +155,7 @@ func TestNextLine(t *testing.T) {
 		{[]prune.Row{used, written, dead("a", 3*time.Hour)}, "2 directories are due but kept; WHY says why. Nothing else is due before " + in3h + " (in 3h)."},
 		{[]prune.Row{used}, "1 directory is due but kept; WHY says why. Nothing else is due."},
 	} {
-		text := printed(t, listing{rows: row.rows, states: []string{"unknown"}}, 80)
+		text := printed(t, listing{rows: row.rows, states: []string{"unknown"}}, 0)
 		if want := "No daemon is unknown.\n\n" + totalLine(row.rows, false) + "\n" + row.want + "\n"; text != want {
 			t.Errorf("got\n%swant\n%s", text, want)
 		}

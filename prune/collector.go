@@ -19,7 +19,8 @@
 //	collector.go  options, and the methods that any goroutine may call
 //	run.go        the observer's loop, and the single pass; request.go: sweeps on request
 //	observer.go   what is known of each daemon, and what has been logged about it
-//	plan.go       one pass: judging all entries, and planning what to do
+//	plan.go       one pass: judging all entries, and planning what to do; size.go: how large
+//	              what it removes is
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
 //	exits.go      having the exits of live daemons announced
 //	protect.go    what is never removed

@@ -104,7 +104,7 @@ func (c *choices) Set(text string) error {
 }
 
 func (c *choices) String() string { return strings.Join(c.words, ",") }
-func (c *choices) Type() string   { return "strings" }
+func (c *choices) Type() string   { return "states" }
 
 // either returns "a, b or c".
 func either(words []string) string {
@@ -190,7 +190,7 @@ func (g *globs) Replace(all []string) error {
 
 func (g *globs) GetSlice() []string { return *g }
 func (g *globs) String() string     { return strings.Join(*g, " ") }
-func (g *globs) Type() string       { return "glob" }
+func (g *globs) Type() string       { return "pattern" }
 
 // UnmarshalTOML refuses what is not a list of valid patterns. Its error is not shown; see
 // configFile.read.

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"runtimegc/prune"
 )
 
@@ -41,5 +44,28 @@ func TestREADMEHasTheReasons(t *testing.T) {
 	}
 	if !bytes.Contains(readme, []byte(want.String())) {
 		t.Errorf("the README's table of reasons is not\n%s", &want)
+	}
+}
+
+// The usage of a flag is its description in a shell's completion as well, where backquotes, from
+// which help can take the name of the value, would be seen.
+func TestUsageHasNoBackquotes(t *testing.T) {
+	seen := 0
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+			flags.VisitAll(func(f *pflag.Flag) {
+				if seen++; strings.Contains(f.Usage, "`") {
+					t.Errorf("--%s of %s: %s", f.Name, cmd.Name(), f.Usage)
+				}
+			})
+		}
+		for _, c := range cmd.Commands() {
+			check(c)
+		}
+	}
+	check(newRootCommand(newOptions()))
+	if seen < 20 {
+		t.Errorf("%d flags seen", seen)
 	}
 }

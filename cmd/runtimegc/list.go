@@ -79,8 +79,8 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 	}
 	cmd.Flags().BoolVar(&l.json, "json", false, "print a JSON array; with a NAME, a JSON object")
 	cmd.Flags().BoolVar(&l.size, "size", false, "show also what the removal of each directory frees; list walks through all of them")
-	cmd.Flags().Var(&l.states, "state", "only daemons in these `states`: "+strings.Join(l.states.of, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(l.states.of, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().Var(&l.states, "state", "only daemons in these states: "+strings.Join(l.states.of, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("state", oneOrMore(l.states.of))
 	return cmd
 }
 

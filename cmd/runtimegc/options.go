@@ -62,19 +62,19 @@ func newOptions() *options {
 }
 
 func (o *options) addTo(flags *pflag.FlagSet) {
-	flags.Var(&o.roots, "root", "the runtime `directory` of the daemons; may be repeated")
+	flags.Var(&o.roots, "root", "the runtime directory of the daemons; may be repeated")
 	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
 	flags.Var(&o.invalidAfter, "invalid-after", "remove also a directory of which nothing says when its daemon was alive, if nothing in it was written for so long")
-	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this `pattern`; may be repeated")
+	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this pattern; may be repeated")
 	flags.Var(&o.sharedRoot, "shared-root", "whether daemons of the root may run on other hosts or in other containers: "+either(o.sharedRoot.of)+"; auto is yes on a network file system")
-	flags.Var(&o.config, "config", "read this `file` instead of the daemon manager's daemon.toml")
-	flags.Var(&o.logFile, "log-file", "append the log to this `file` instead of stderr; on SIGHUP, watch reopens it")
+	flags.Var(&o.config, "config", "read this file instead of the daemon manager's daemon.toml")
+	flags.Var(&o.logFile, "log-file", "append the log to this file instead of stderr; on SIGHUP, watch reopens it")
 	flags.Var(&o.logFormat, "log-format", either(o.logFormat.of)+"; auto is console on a terminal, else json")
 	flags.Var(&o.logLevel, "log-level", either(o.logLevel.of))
 }
 
 func addTextfileFlag(flags *pflag.FlagSet, o *metrics.Options) {
-	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this `file` for node_exporter's textfile collector")
+	flags.Var(&o.Textfile, "metrics-textfile", "write metrics to this file for node_exporter's textfile collector")
 }
 
 // resolve is settle, and then makes the logger.

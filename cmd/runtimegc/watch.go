@@ -109,7 +109,7 @@ collector, after each sweep and at the end.`,
 func (w *watchOptions) addWatchFlags(flags *pflag.FlagSet) {
 	flags.Var(&w.sweepInterval, "sweep-interval", "time between two sweeps")
 	flags.BoolVar(&w.dryRun, "dry-run", false, "log what would be done, and change nothing")
-	flags.Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this `address`; without a host on 127.0.0.1")
+	flags.Var(&w.metrics.Listen, "metrics-listen", "serve metrics for Prometheus on this address; without a host on 127.0.0.1")
 	addTextfileFlag(flags, &w.metrics)
 }
 

@@ -42,6 +42,7 @@ type uses struct {
 	seen   map[string]string   // the kind of each use that was seen through, by the dir's name
 	tally  map[string]useTally // by kind
 	kept   map[string]string   // by name: the reason that was logged
+	known  map[string]bool     // by name: daemon.added was logged
 	logged map[string]int      // lines, by event
 }
 
@@ -159,7 +160,7 @@ func newUses(t *testing.T) *uses {
 	beside := func(name string) string { return filepath.Join(filepath.Dir(root), name) }
 	u := &uses{t: t, root: root, nursery: beside("nursery"), alias: beside("alias"), mount: beside("mount"),
 		image: trampolineImage(t), binary: binary(t), used: make(map[string]usedDir), seen: make(map[string]string),
-		tally: make(map[string]useTally), kept: make(map[string]string), logged: make(map[string]int)}
+		tally: make(map[string]useTally), kept: make(map[string]string), known: make(map[string]bool), logged: make(map[string]int)}
 	noError(t, os.Mkdir(u.nursery, 0o755))
 	noError(t, os.Mkdir(u.mount, 0o755))
 	noError(t, os.Symlink(root, u.alias))
@@ -204,6 +205,7 @@ func (u *uses) live(p plan) bool {
 	if p.do != "" && !late {
 		u.guard(usedDir{p, inode(info)})
 		time.Sleep(time.Until(due))
+		u.awaitKnown(p.name)
 		u.await(usesWholeSweeps + 1) // the one that is under way may have begun before
 		time.Sleep(p.length)
 		err := use.still()
@@ -235,6 +237,18 @@ func (u *uses) live(p plan) bool {
 
 // enough says whether so much has gone wrong that more says nothing.
 func (u *uses) enough() bool { return u.harmed.Load()+u.missed.Load() >= 10 }
+
+// awaitKnown waits until the watch has seen a dir: on a busy machine, sweeps end before.
+func (u *uses) awaitKnown(name string) {
+	known := func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.known[name]
+	}
+	for began := time.Now(); !known() && time.Since(began) < patience; {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
 
 // await waits for so many ends of sweeps.
 func (u *uses) await(sweeps int64) {
@@ -325,6 +339,8 @@ func (u *uses) takeLog() {
 		switch e.event {
 		case "sweep.done":
 			u.sweeps.Add(1)
+		case "daemon.added":
+			u.known[e.daemon] = true
 		case "daemon.kept":
 			u.kept[e.daemon] = e.reason
 		}

@@ -254,3 +254,24 @@ func TestListFitsTerminal(t *testing.T) {
 		}
 	}
 }
+
+// So are the descriptions of flags in the help.
+func TestHelpFitsTerminal(t *testing.T) {
+	t.Parallel()
+	term := newTerminal(t)
+	noError(t, unix.IoctlSetWinsize(int(term.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}))
+	cmd := startTo(t, nil, func(cmd *exec.Cmd) { cmd.Stdout = term.slave }, "prune", "--help")
+	term.read()
+	if code := waitFor(t, cmd); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	text := term.shown()
+	for _, line := range strings.Split(text, "\n") {
+		if len(line) > 100 {
+			t.Errorf("%d columns: %q", len(line), line)
+		}
+	}
+	if !strings.Contains(text, "--shared-root ") {
+		t.Errorf("it does not list the flags:\n%s", text)
+	}
+}

@@ -69,3 +69,48 @@ func TestUsageHasNoBackquotes(t *testing.T) {
 		t.Errorf("%d flags seen", seen)
 	}
 }
+
+func TestFitFlags(t *testing.T) {
+	const usage = `Flags:
+  -h, --help[=true|false]   help for list
+      --json[=true|false]   print a JSON array; with a NAME, a JSON object
+      --state states        only daemons in these states
+
+Example:
+  runtimegc list --json   and more
+`
+	for width, want := range map[int]string{
+		0: `Flags:
+  -h, --help           help for list
+      --json           print a JSON array; with a NAME, a JSON object
+      --state states   only daemons in these states
+
+Example:
+  runtimegc list --json   and more
+`,
+		50: `Flags:
+  -h, --help           help for list
+      --json           print a JSON array; with a
+                       NAME, a JSON object
+      --state states   only daemons in these
+                       states
+
+Example:
+  runtimegc list --json   and more
+`,
+	} {
+		if got := fitFlags(usage, width); got != want {
+			t.Errorf("width %d:\n%s", width, got)
+		}
+	}
+}
+
+// Every flag of every command is one that fitFlags knows.
+func TestFitFlagsKnowsAllFlags(t *testing.T) {
+	for _, command := range newRootCommand(newOptions()).Commands() {
+		var stdout, stderr bytes.Buffer
+		if run(t.Context(), []string{command.Name(), "--help"}, &stdout, &stderr); strings.Contains(stdout.String(), "[=") {
+			t.Errorf("%s --help:\n%s", command.Name(), &stdout)
+		}
+	}
+}

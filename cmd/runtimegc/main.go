@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
+	fitUsage(cmd, widthOf(stdout))
 	var ran atomic.Pointer[cobra.Command] // the one whose usage may be wrong
 	err := endInTime(ctx, endTimeout, &opts.underWay, func(ctx context.Context) error {
 		c, err := cmd.ExecuteContextC(ctx)

@@ -91,7 +91,7 @@ func printExplanation(stdout io.Writer, x prune.Explanation, now time.Time, stal
 		title string
 		at    daemondir.Timestamp
 	}{
-		{"spawned", x.SpawnedAt}, {"up since", x.StartedAt}, {"last seen", x.LastSeen}, {"stale", x.StaleAt},
+		{"spawned", x.SpawnedAt}, {"up since", x.StartedAt}, {"last seen", x.LastSeen}, {"due", x.StaleAt},
 	} {
 		when := "-"
 		if line.at.Known {
@@ -118,7 +118,7 @@ func whatNext(x prune.Explanation, now time.Time, staleAfter time.Duration) stri
 	case statusDue:
 		return "The next sweep removes its directory."
 	case statusBlocked:
-		return "It is due; the first sweep after this no longer holds removes it."
+		return "It is due: the next sweep removes it, unless this still holds."
 	case statusNotDue:
 		text := fmt.Sprintf("It is due %s; the first sweep after that removes it", relative(x.StaleAt, now))
 		for _, c := range x.Checks {

@@ -37,6 +37,9 @@ is alive, when the directory is removed, and why it is still there. What is remo
 next comes first, and what is alive comes last; --json sorts by name. The lines below
 the table speak of all daemons in the root, whatever --state hides.
 
+STATE is that of the daemon: alive; dead; unknown, if that cannot be determined, so that
+the directory is kept; or invalid, if the directory has no sidecar that can be used.
+
 REMOVED IN is the time until the directory may be removed, if nothing happens. "now"
 means by the next sweep; "kept" means that the time is over, but that the directory is
 kept for the reason shown; "never" means not at all; "-" that its daemon is alive, or
@@ -78,7 +81,7 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 		},
 	}
 	cmd.Flags().BoolVar(&l.json, "json", false, "print a JSON array; with a NAME, a JSON object")
-	cmd.Flags().BoolVar(&l.size, "size", false, "show also what the removal of each directory frees; list walks through all of them")
+	cmd.Flags().BoolVar(&l.size, "size", false, "show what the removal of each directory would free; takes longer, because all of them are read")
 	cmd.Flags().Var(&l.states, "state", "only daemons in these states: "+strings.Join(l.states.of, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("state", oneOrMore(l.states.of))
 	return cmd

@@ -74,9 +74,10 @@ func newRootCommand(opts *options) *cobra.Command {
 		Use:     "runtimegc",
 		Short:   "Remove the runtime directories of daemons that are long dead",
 		Version: versionDetails(),
-		Long: `runtimegc watches the directories that running-process makes for its daemons. It
-refreshes the sidecars of live daemons, and removes the directory of a daemon that has
-been dead for longer than --stale-after. It never touches the directory of a live one.
+		Long: `runtimegc watches the directories that running-process makes for its daemons. It removes
+the directory of a daemon that has been dead for --stale-after, and never that of a live
+one. When a daemon was last seen alive stands in its sidecar, the file NAME.daemon.json
+in its directory: as long as the daemon lives, runtimegc refreshes that time.
 
 To protect a directory from removal, use runtimegc protect NAME; or give a pattern that
 matches its name to --protect; or hold a lock on it: flock -s DIR sleep infinity.`,

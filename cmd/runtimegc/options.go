@@ -64,7 +64,7 @@ func newOptions() *options {
 func (o *options) addTo(flags *pflag.FlagSet) {
 	flags.Var(&o.roots, "root", "the runtime directory of the daemons; may be repeated")
 	flags.Var(&o.staleAfter, "stale-after", "how long a daemon must be dead before its directory is removed")
-	flags.Var(&o.invalidAfter, "invalid-after", "remove also a directory of which nothing says when its daemon was alive, if nothing in it was written for so long")
+	flags.Var(&o.invalidAfter, "invalid-after", "remove also a directory that does not say when its daemon was last alive, if nothing in it was written for so long")
 	flags.Var(&o.protect, "protect", "never remove the directory of a daemon whose name matches this pattern; may be repeated")
 	flags.Var(&o.sharedRoot, "shared-root", "whether daemons of the root may run on other hosts or in other containers: "+either(o.sharedRoot.of)+"; auto is yes on a network file system")
 	flags.Var(&o.config, "config", "read this file instead of the daemon manager's daemon.toml")

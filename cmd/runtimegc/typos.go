@@ -54,6 +54,9 @@ func addHelp(root *cobra.Command) {
 	if err != nil || help == root {
 		return // cobra did not add one
 	}
+	help.Use = "help [COMMAND]"
+	help.Short = "Print the help of a command, or of a topic"
+	help.Long = "help prints the help of a command, or of a topic: runtimegc help reasons."
 	help.Run = nil
 	help.RunE = func(cmd *cobra.Command, args []string) error {
 		of, rest, err := root.Find(args)

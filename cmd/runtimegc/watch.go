@@ -55,8 +55,8 @@ ended.
 SIGINT and SIGTERM end a watch after it has finished what it is doing, but within 5 s; a
 second one ends it at once.
 
-A reader of the log that stands still holds up nothing: lines are dropped, and the log
-says how many.
+If what reads the log stops reading, the watch goes on: it drops lines, and the log says
+later how many.
 
 On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
 or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,

@@ -22,7 +22,7 @@
 //	plan.go       one pass: judging all entries, and planning what to do; size.go: how large
 //	              what it removes is
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes
-//	exits.go      having the exits of live daemons announced
+//	exits.go      having the exits of live daemons announced; ending.go: how they have ended
 //	protect.go    what is never removed
 //	judge.go      the rule: states, decisions; reasons.go: the table of reasons
 //	liveness.go   is a daemon's process alive?
@@ -122,6 +122,7 @@ type Collector struct {
 	sweepNow     chan struct{} // one slot
 	requests     chan *request
 	totals       totals
+	endings      endings
 	lock         rootLock
 
 	busy       atomic.Bool   // Run or Sweep is running

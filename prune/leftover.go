@@ -37,7 +37,7 @@ func (m *remover) finish(hidden string) removal {
 			return r
 		}
 	}
-	return m.restore(hidden, r.kept)
+	return m.restore(hidden, r)
 }
 
 // finishInvalid deals with a quarantined dir that has no usable sidecar. A removal begins

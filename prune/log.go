@@ -30,6 +30,17 @@ func withMS(line *zerolog.Event, key string, t daemondir.Timestamp) *zerolog.Eve
 	return line
 }
 
+// withEnding adds how a process has ended, if that is known.
+func withEnding(line *zerolog.Event, ended *Ending) *zerolog.Event {
+	switch {
+	case ended == nil:
+		return line
+	case ended.Signal != "":
+		return line.Str("signal", ended.Signal)
+	}
+	return line.Int("exit_code", ended.Code)
+}
+
 func (o *observer) logAdded(name string) {
 	o.line(o.log.Info(), "daemon.added", name).Msg("daemon dir found")
 }
@@ -63,7 +74,7 @@ func (o *observer) logExited(name string, d *daemon, pid, live daemondir.PID, st
 	default:
 		line = line.Uint32("pid", live.N)
 	}
-	line = line.Str("reason", string(d.Reason))
+	line = withEnding(line, o.endings.of(name)).Str("reason", string(d.Reason))
 	withMS(line, "stale_at_unix_ms", stale).Msg("daemon has exited")
 	o.count(func(t *Totals) { t.Exited++ })
 	o.traceLife("daemon.exited", name, d.Reason)
@@ -105,6 +116,7 @@ func (o *observer) logRemoved(out *outcome) {
 	if out.entry.PID.Known {
 		line = line.Uint32("pid", out.entry.PID.N)
 	}
+	line = withEnding(line, out.row.Ending)
 	if o.dryRun {
 		line.Bool("dry_run", true).Msg("daemon dir would be removed")
 		return
@@ -154,6 +166,12 @@ func (o *observer) keptLine(name string, r removal, message string) {
 	line := o.line(o.log.Info(), "daemon.kept", name).Str("reason", string(r.kept))
 	if r.err != nil {
 		line = line.Err(r.err)
+	}
+	if r.user > 0 {
+		line = line.Int32("user_pid", r.user)
+	}
+	if r.details != "" {
+		line = line.Str("details", r.details)
 	}
 	line.Msg(message)
 	o.count(func(t *Totals) {

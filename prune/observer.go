@@ -38,6 +38,8 @@ type observer struct {
 	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
+	ending *proc.Ending // of the exit that is being handled; nil: it is not known
+
 	pass      *pass      // nil: no sweep is under way
 	requested []*request // sweeps that wait for it to end
 
@@ -137,9 +139,9 @@ func (o *observer) observeChanges() {
 }
 
 func (o *observer) observeExit(x proc.Exit) {
-	o.eventAt = x.At
+	o.eventAt, o.ending = x.At, x.Ending
 	o.observe(x.Name, exitAnnounced)
-	o.eventAt = time.Time{}
+	o.eventAt, o.ending = time.Time{}, nil
 }
 
 // A cause is why a daemon is checked.
@@ -248,9 +250,11 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	o.release(d)
 	if pid != d.pid || spawnedAt != d.spawnedAt {
 		d.witnessed = false
+		o.endings.set(name, nil)
 	}
 	if exited {
 		d.process = process{Liveness: exit, pid: pid, handle: proc.NoHandle}
+		o.endings.set(name, o.ending)
 	} else {
 		e.SpawnedAt = spawnedAt
 		p := o.prober
@@ -258,7 +262,10 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		d.process = p.probe(e, pid, o.path(name))
 	}
 	d.spawnedAt = spawnedAt
-	d.witnessed = d.witnessed || d.State == Alive
+	if d.State == Alive {
+		d.witnessed = true
+		o.endings.set(name, nil)
+	}
 	o.logLife(name, d, e, pid)
 	o.watchExit(name, d)
 }
@@ -330,6 +337,7 @@ func (o *observer) forget(name string) {
 		o.release(d)
 		o.setUnannounced(d, false)
 		o.countMove(d.state(), "")
+		o.endings.set(name, nil)
 		delete(o.daemons, name)
 	}
 	delete(o.invalids, name)

@@ -22,9 +22,17 @@ type Row struct {
 	StaleAt   daemondir.Timestamp `json:"stale_at_unix_ms"`
 	Decision  Decision            `json:"decision,omitempty"`
 
+	// Details say what a check before the removal has found, which keeps the dir although it is
+	// due. UsedBy is the pid of who uses it, or has locked it, if that is the reason and known.
+	Details string `json:"details,omitempty"`
+	UsedBy  int32  `json:"used_by,omitempty"`
+
 	// Bytes is what its removal would free: the sizes of files without another link. It is
 	// nil unless [Collector.Measure] has set it.
 	Bytes *int64 `json:"bytes,omitempty"`
+
+	// Ending is how its process has ended, if a collector that watched it knows.
+	Ending *Ending `json:"ending,omitempty"`
 
 	ProtectedBy string `json:"-"` // what protects the dir, in words; empty: nothing
 
@@ -32,7 +40,9 @@ type Row struct {
 }
 
 // keep sets the decision and its reason after a removal that was called off.
-func (r *Row) keep(what removal) { r.Decision, r.Reason, r.Err = Keep, what.kept, what.err }
+func (r *Row) keep(what removal) {
+	r.Decision, r.Reason, r.Err, r.Details, r.UsedBy = Keep, what.kept, what.err, what.details, what.user
+}
 
 // judge applies [Judge] and, if it is asked for, the rule for junk. The liveness of a dir
 // without a usable sidecar may be the zero value, if it was not probed. It also returns what
@@ -56,7 +66,7 @@ func (c *Collector) row(e daemondir.Entry, l Liveness, now time.Time, staleAfter
 		Name: e.Name, Dir: filepath.Join(c.root, e.Name), PID: e.PID,
 		State: v.State, Reason: v.Reason, Decision: v.Decision,
 		SpawnedAt: e.SpawnedAt, LastSeen: e.LastSeen, StartedAt: l.StartedAt, StaleAt: v.StaleAt,
-		ProtectedBy: by,
+		ProtectedBy: by, Ending: c.endings.of(e.Name),
 	}
 }
 

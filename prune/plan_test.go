@@ -154,7 +154,7 @@ func TestPlanIsWhatIsDone(t *testing.T) {
 			t.Errorf("%s is planned as\n\t%+v, in a dry run\n\t%+v", f.name, row, foreseen[f.name])
 		}
 		if f.found != "" {
-			row.Decision, row.Reason = Keep, f.found
+			row.Decision, row.Reason, row.Details = Keep, f.found, "its sidecar is open elsewhere"
 		}
 		if done[f.name] != row {
 			t.Errorf("%s is planned as\n\t%+v, and done\n\t%+v", f.name, row, done[f.name])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type finding struct {
 	kept         Reason    // empty: nothing against a removal
 	err          error     // what the system refused, if it did; kept says how that counts
 	details      string    // what was found, if there is more to say than the reason
+	user         int32     // the pid of who uses the dir, or has locked it; 0: nobody, or it is not known
 	undetermined error     // why a dry run cannot tell; a removal finds out
 	notBefore    time.Time // if known: until then this check would find the same
 }
@@ -97,20 +99,30 @@ func (m *remover) checkLock(a *attempt) finding {
 		if m.locksErr != nil {
 			return finding{undetermined: m.locksErr}
 		}
-		if pid, held := m.locks[a.e.Dir.Ino]; held {
-			return finding{kept: Locked, details: fmt.Sprintf("pid %s holds a lock on it", pid)}
-		}
-		return finding{}
+		return m.lockedIn(m.locks, a.e)
 	}
 	unlock, err := m.root.Lock(a.d, a.e.Name)
 	switch {
 	case errors.Is(err, fsys.ErrLocked):
-		return finding{kept: Locked}
+		locks, _ := m.root.Locks() // whoever it is, the dir is kept
+		found := m.lockedIn(locks, a.e)
+		found.kept = Locked
+		return found
 	case err != nil:
 		return refusal(err)
 	}
 	a.unlock = unlock
 	return finding{}
+}
+
+// lockedIn finds who holds a lock on the dir of e in a table of locks.
+func (m *remover) lockedIn(locks map[uint64]string, e daemondir.Entry) finding {
+	pid, held := locks[e.Dir.Ino]
+	if !held {
+		return finding{}
+	}
+	user, _ := strconv.ParseInt(pid, 10, 32) // a number, as proc_locks(5) has it
+	return finding{kept: Locked, user: int32(max(user, 0)), details: fmt.Sprintf("pid %s holds a lock on it", pid)}
 }
 
 // checkUsers looks whether anybody uses the dir. A dir that had another name when users were
@@ -132,7 +144,7 @@ func (m *remover) checkUsers(a *attempt) finding {
 		return refusal(err)
 	}
 	if use, used := m.users.Of(a.e.Name); used {
-		return finding{kept: InUse, details: use.String()}
+		return finding{kept: InUse, details: use.String(), user: use.PID}
 	}
 	if !stood {
 		return finding{kept: Changed, details: "it was moved or changed while its users were looked for"}
@@ -190,7 +202,7 @@ func (m *remover) checkContents(a *attempt) finding {
 	case found.Open != "":
 		return finding{kept: InUse, details: fmt.Sprintf("a process has %s open, or mapped into memory", daemondir.Printable(found.Open))}
 	case found.Bound != "":
-		return finding{kept: InUse, details: user.String()}
+		return finding{kept: InUse, details: user.String(), user: user.PID}
 	}
 	return finding{}
 }

@@ -92,7 +92,7 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	if reason := m.recheckRenamed(&attempt{e: e, d: dir, sidecar: f, leased: true}, ".pruned-a"); reason != Respawned {
 		t.Errorf("nobody is seen waiting: %q", reason)
 	}
-	if r := m.restore(".pruned-a", Respawned); r.kept != Respawned || r.err != nil || r.hidden != "" {
+	if r := m.restore(".pruned-a", keep(Respawned)); r.kept != Respawned || r.err != nil || r.hidden != "" {
 		t.Fatalf("%+v", r)
 	}
 	f.Close()

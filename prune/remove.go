@@ -114,6 +114,8 @@ func (m *remover) usersOutdated() bool {
 type removal struct {
 	kept       Reason // empty: it was removed, or would be in a dry run
 	err        error  // what the system refused; kept says how that counts
+	details    string // what the check has found, and
+	user       int32  // the pid of who uses the dir, as in a finding
 	fsys.Freed        // what was removed, the daemon dir included
 
 	hidden    string    // the quarantined name it was left under, if so
@@ -213,7 +215,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	// the lease.
 	for _, p := range protections {
 		if f := p.make(m, a); f.kept != "" {
-			return removal{kept: f.kept, err: f.err, notBefore: f.notBefore}
+			return removal{kept: f.kept, err: f.err, notBefore: f.notBefore, details: f.details, user: f.user}
 		}
 	}
 	if m.dryRun {
@@ -233,7 +235,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	}
 	if reason := m.recheckRenamed(a, hidden); reason != "" {
 		a.letGo()
-		return m.restore(hidden, reason)
+		return m.restore(hidden, keep(reason))
 	}
 	m.step("looked")
 
@@ -241,7 +243,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	r := m.removeTree(a, hidden)
 	if r.putBack {
 		a.letGo()
-		return m.restore(hidden, r.kept) // then the lease ends
+		return m.restore(hidden, r) // then the lease ends
 	}
 	if r.kept != "" {
 		r.hidden = hidden
@@ -317,20 +319,20 @@ func (a *attempt) sameText() bool {
 	return bytes.Equal(text, a.text)
 }
 
-// restore gives a quarantined dir, which must stay because of reason, its name again.
+// restore gives a quarantined dir, which must stay for the reason of why, its name again.
 // If that is taken, by the next daemon of the name, it stays hidden.
-func (m *remover) restore(hidden string, reason Reason) removal {
+func (m *remover) restore(hidden string, why removal) removal {
+	r := removal{kept: why.kept, details: why.details, user: why.user}
 	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
-	err := m.root.Rename(hidden, name)
-	switch {
+	switch err := m.root.Rename(hidden, name); {
 	case err == nil:
-		return removal{kept: reason, putBack: true}
-	case errors.Is(err, fs.ErrExist):
-		return removal{kept: reason, hidden: hidden}
+		r.putBack = true
+		return r
 	case fsys.Gone(err):
 		return keep(Gone)
-	case fsys.Busy(err):
-		return removal{kept: reason, hidden: hidden} // the next sweep tries again
+	case !errors.Is(err, fs.ErrExist) && !fsys.Busy(err): // else the next sweep tries again
+		r.err = fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)
 	}
-	return removal{kept: reason, hidden: hidden, err: fmt.Errorf("putting back %q: %w", m.root.Path(hidden), err)}
+	r.hidden = hidden
+	return r
 }

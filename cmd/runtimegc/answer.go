@@ -65,6 +65,7 @@ func (w *rootWatch) Status() control.Status {
 	s := control.Status{
 		Version: version(), Since: w.since, Times: w.collector.Times(), InvalidAfter: time.Duration(w.invalidAfter),
 		Protect: w.collector.Protect(), LastSweep: w.collector.Totals().LastSweep,
+		Endings: w.collector.Endings(),
 	}
 	w.mu.Lock()
 	s.Role = w.role

@@ -69,6 +69,18 @@ func (o *options) rulesBeside(s served) rules {
 	return r
 }
 
+// tellEndings adds to rows how the daemons have ended, which only the watch has seen.
+func (s served) tellEndings(rows []prune.Row) {
+	if s.watch == nil {
+		return
+	}
+	for i := range rows {
+		if ended, known := s.watch.Endings[rows[i].Name]; known && rows[i].State == prune.Dead {
+			rows[i].Ending = &ended
+		}
+	}
+}
+
 // note says in one line who serves the root, and what that means.
 func (s served) note(now time.Time) string {
 	switch {

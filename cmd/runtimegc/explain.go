@@ -57,8 +57,10 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 		return err
 	}
 	x, _ := collector.Explain(name)
+	rows := []prune.Row{x.Row}
+	served.tellEndings(rows)
+	x.Row = rows[0]
 	if o.size {
-		rows := []prune.Row{x.Row}
 		if err := o.measure(ctx, collector, rows); err != nil {
 			return err
 		}
@@ -83,7 +85,7 @@ func printExplanation(stdout io.Writer, x prune.Explanation, now time.Time, stal
 		stays = ", and stays" // the reason is why it stays, not why it is dead
 	}
 	fmt.Fprintf(w, "%s is %s%s: %s.\n%s\n\n", daemondir.Printable(x.Name), paint(color, x.State, string(x.State)),
-		stays, why(x.Row), whatNext(x, now, staleAfter))
+		stays, whyNow(x.Row, now), whatNext(x, now, staleAfter))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "directory\t%s\n", daemondir.Printable(x.Dir))
 	fmt.Fprintf(t, "pid\t%s\n", pidText(x.PID))
@@ -99,6 +101,9 @@ func printExplanation(stdout io.Writer, x prune.Explanation, now time.Time, stal
 		}
 		fmt.Fprintf(t, "%s\t%s\n", line.title, when)
 	}
+	if x.Ending != nil {
+		fmt.Fprintf(t, "ended\t%s\n", x.Ending)
+	}
 	if x.Bytes != nil {
 		fmt.Fprintf(t, "size\t%s\n", formatBytes(*x.Bytes))
 	}
@@ -107,6 +112,23 @@ func printExplanation(stdout io.Writer, x prune.Explanation, now time.Time, stal
 		fmt.Fprintf(t, "%s\t%s\t%s\n", c.Check, c.Outcome, cmp.Or(daemondir.Printable(c.Details), "-"))
 	}
 	return errors.Join(t.Flush(), w.Flush())
+}
+
+// whyNow is why with the figures of a daemon that has not been dead for long enough.
+func whyNow(r prune.Row, now time.Time) string {
+	if r.Reason != prune.NotStale || !r.LastSeen.Known || r.StaleAt.MS < r.LastSeen.MS {
+		return why(r)
+	}
+	format := func(ms uint64) string {
+		return prune.FormatDuration(prune.DurationOfMS(float64(ms)).Truncate(time.Second), 2)
+	}
+	dead := uint64(now.UnixMilli())
+	text := fmt.Sprintf("last seen alive %s ago, kept until %s have passed",
+		format(dead-min(dead, r.LastSeen.MS)), format(r.StaleAt.MS-r.LastSeen.MS))
+	if r.Ending != nil {
+		text += fmt.Sprintf(" (%s)", r.Ending)
+	}
+	return text
 }
 
 // whatNext says what will happen to the directory, and when. The sentence before it has the

@@ -102,6 +102,7 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 		end := o.underWay.begin("the checks of " + root)
 		rows := collector.Plan(ctx).Rows
 		end()
+		served.tellEndings(rows)
 		if err := o.measure(ctx, collector, rows); err != nil {
 			return err
 		}
@@ -202,15 +203,21 @@ func removedIn(r prune.Row, now time.Time) string {
 }
 
 // why returns the reason in words, with the error of the system, if there was one, and with
-// what protects the directory.
+// what protects the directory, and with how the daemon has ended.
 func why(r prune.Row) string {
+	text := r.Reason.Words()
 	switch {
 	case r.Err != nil:
-		return r.Reason.Words() + ": " + daemondir.Printable(r.Err.Error())
+		text += ": " + daemondir.Printable(r.Err.Error())
 	case r.Reason == prune.Protected && r.ProtectedBy != "":
-		return r.Reason.Words() + " by " + r.ProtectedBy
+		text += " by " + r.ProtectedBy
+	case r.Details != "":
+		text += ": " + r.Details
 	}
-	return r.Reason.Words()
+	if r.Ending != nil {
+		text += fmt.Sprintf(" (%s)", r.Ending)
+	}
+	return text
 }
 
 // paint gives text the colour of a state.

@@ -282,7 +282,11 @@ func (o *pruneOptions) print(stdout io.Writer, r pruneResult, all bool) error {
 		if len(o.roots.list) > 1 {
 			dir = row.Dir
 		}
-		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)\n", done, daemondir.Printable(dir), row.Reason); err != nil {
+		details := ""
+		if row.Details != "" {
+			details = "  " + row.Details
+		}
+		if _, err := fmt.Fprintf(stdout, "%s  %s  (%s)%s\n", done, daemondir.Printable(dir), row.Reason, details); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,7 @@ func printed(t *testing.T, l listing, width int) string {
 func TestTableFits(t *testing.T) {
 	short := []prune.Row{dead("web", time.Hour), dead("a-name-of-usual-size", 2*time.Hour)}
 	long := append(slices.Clone(short), dead("a-daemon-"+strings.Repeat("x", 200)+"-number-7", 3*time.Hour))
+	even := strings.Repeat("0123456789", 5)
 	all := "NAME STATE PID UP SINCE LAST SEEN REMOVED IN WHY"
 	for _, row := range []struct {
 		title    string
@@ -53,6 +54,7 @@ func TestTableFits(t *testing.T) {
 		{"no terminal", long, 0, all, []string{long[2].Name, "it has not been dead for long enough\n"}},
 		{"wide", short, 200, all, []string{short[1].Name, "it has not been dead for long enough\n"}},
 		{"wide, a long name", long, 200, all, []string{"a-daemon-xxx", "…", "xxx-number-7 ", "it has not been dead for long enough\n"}},
+		{"short reasons leave room for names", []prune.Row{dead(even, -time.Hour)}, 120, all, []string{even[:23] + "…" + even[27:] + "  dead "}},
 		{"usual", short, 80, "NAME STATE LAST SEEN REMOVED IN WHY", []string{short[1].Name + " ", "it has not been dead for\n", " long enough\n"}},
 		{"usual, a long name", long, 80, "NAME STATE LAST SEEN REMOVED IN WHY", []string{short[1].Name + " ", "…", "-number-7 "}},
 		{"narrow", short, 60, "NAME STATE REMOVED IN WHY", []string{short[1].Name + " ", " it has not been\n", " enough\n"}},
@@ -97,6 +99,9 @@ func TestTableAlignsWideNames(t *testing.T) {
 	for _, width := range []int{0, 60, 79, 80, 200} {
 		lines := strings.Split(printed(t, listing{rows: rows}, width), "\n")
 		at := strings.Index(lines[0], "STATE")
+		if widest := runewidth.StringWidth(names[4]); width == 0 && at != widest+len(columnGap) {
+			t.Errorf("STATE begins at %d, want %d", at, widest+len(columnGap))
+		}
 		found := 0
 		for _, line := range lines[1:] {
 			if name, _, ok := strings.Cut(line, "dead   "); ok { // STATE is a column wider

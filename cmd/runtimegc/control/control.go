@@ -50,6 +50,9 @@ type Status struct {
 	SharedRootBecause string `json:"shared_root_because"`
 
 	LastSweep time.Time `json:"last_sweep"` // when it ended; zero: none yet
+
+	// Endings are how daemons that are dead have ended, by name. A name that is no UTF-8 is lost.
+	Endings map[string]prune.Ending `json:"endings,omitempty"`
 }
 
 // sweepRequest is a [prune.Request]. A name may be any bytes, and those of JSON text are UTF-8.

@@ -86,13 +86,14 @@ func TestAskAndAnswer(t *testing.T) {
 		Times:        prune.Settings{StaleAfter: time.Hour, SweepInterval: time.Minute},
 		InvalidAfter: 24 * time.Hour, Protect: []string{"db-*"},
 		SharedRoot: true, SharedRootBecause: "nfs", LastSweep: time.UnixMilli(2e12),
+		Endings: map[string]prune.Ending{"a": {Code: 3}, "b": {Signal: "SIGKILL"}},
 	}
 	request := prune.Request{Names: []string{"a", "\xff\x00/"}, StaleAfter: time.Second}
 	result := prune.Result{
 		Stats: prune.Stats{Checked: 2, Removed: 1, Unreadable: 3},
 		Rows: []prune.Row{
 			{Name: "a", Dir: filepath.Join(root, "a"), PID: daemondir.PID{N: 7, Known: true}, State: prune.Dead,
-				Reason: prune.Protected, LastSeen: daemondir.At(5), Decision: prune.Keep, ProtectedBy: "a mark"},
+				Reason: prune.Protected, LastSeen: daemondir.At(5), Decision: prune.Keep, ProtectedBy: "a mark", Ending: &prune.Ending{Signal: "SIGSEGV"}},
 			{Name: "\xff", Dir: filepath.Join(root, "\xff"), State: prune.Unknown, Err: errors.New("refused")},
 		},
 	}

@@ -1,0 +1,59 @@
+package prune
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+
+	"runtimegc/prune/internal/proc"
+)
+
+// An Ending is how a daemon's process has ended: by itself, with an exit code, or by a signal.
+// It is known of processes that have ended while Run watched them, on Linux since 6.15, and if
+// their parent has reaped them at once, as an init does.
+type Ending struct {
+	Code   int    `json:"exit_code"`
+	Signal string `json:"signal,omitempty"` // such as "SIGKILL"; empty: it exited with Code
+}
+
+func (e Ending) String() string {
+	if e.Signal != "" {
+		return "killed by " + e.Signal
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
+// endings are those of the daemons that are dead now.
+type endings struct {
+	mu sync.Mutex // guards m
+	m  map[string]Ending
+}
+
+func (e *endings) set(name string, ended *proc.Ending) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ended == nil {
+		delete(e.m, name)
+		return
+	}
+	if e.m == nil {
+		e.m = make(map[string]Ending)
+	}
+	e.m[name] = Ending(*ended)
+}
+
+func (e *endings) of(name string) *Ending {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ended, known := e.m[name]; known {
+		return &ended
+	}
+	return nil
+}
+
+// Endings returns how the daemons that are dead now have ended, by name, as far as it is known.
+func (c *Collector) Endings() map[string]Ending {
+	c.endings.mu.Lock()
+	defer c.endings.mu.Unlock()
+	return maps.Clone(c.endings.m)
+}

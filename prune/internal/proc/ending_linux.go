@@ -1,0 +1,67 @@
+//go:build !portable
+
+package proc
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runtimegc/registry/daemondir"
+)
+
+// reapTime is how long the announcement of exits waits for their parents to reap them. An
+// init does so within a fraction of it; who never does must not hold up the others for long.
+const reapTime = 2 * time.Millisecond
+
+// endings returns how the processes of handles have ended, nil for what is not known: the
+// kernel tells it of each process, whoever asks, but only when that has been reaped, and only
+// since Linux 6.15 (PIDFD_GET_INFO with PIDFD_INFO_EXIT, pidfs).
+func endings(handles []Handle) []*Ending {
+	ended := make([]*Ending, len(handles))
+	for deadline := time.Now().Add(reapTime); ; {
+		var unreaped []unix.PollFd
+		for i, h := range handles {
+			if ended[i] != nil {
+				continue
+			}
+			var tells bool
+			if ended[i], tells = h.ending(); !tells {
+				return ended
+			}
+			if ended[i] == nil {
+				unreaped = append(unreaped, unix.PollFd{Fd: int32(h)}) // POLLHUP is always polled for
+			}
+		}
+		left := time.Until(deadline)
+		if len(unreaped) == 0 || left <= 0 {
+			return ended
+		}
+		timeout := unix.NsecToTimespec(left.Nanoseconds())
+		if _, err := daemondir.IgnoringEINTR(func() (int, error) { return unix.Ppoll(unreaped, &timeout, nil) }); err != nil {
+			return ended
+		}
+	}
+}
+
+// ending returns how the process has ended, or nil if it has not been reaped. tells is false if
+// this kernel does not tell.
+func (h Handle) ending() (ended *Ending, tells bool) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	switch err := unix.IoctlPidfdInfo(int(h), &info); {
+	case err != nil:
+		return nil, false
+	case info.Mask&unix.PIDFD_INFO_EXIT == 0:
+		return nil, true
+	}
+	status := unix.WaitStatus(info.Exit_code)
+	if !status.Signaled() {
+		return &Ending{Code: status.ExitStatus()}, true
+	}
+	name := unix.SignalName(status.Signal())
+	if name == "" {
+		name = fmt.Sprintf("signal %d", status.Signal()) // a real-time one
+	}
+	return &Ending{Signal: name}, true
+}

@@ -1,7 +1,7 @@
 package integration
 
 // What the program costs, beside what others cost in the same run: the polling
-// collector, a bare inotify or pidfd loop, rm -rf. The command is in the README:
+// collector, a bare inotify or pidfd loop, rm -rf. The command is in PERFORMANCE.md:
 //
 //	go test ./integration -run '^$' -bench . -benchtime 5x -timeout 1h
 //

@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"sync"
@@ -13,7 +14,15 @@ import (
 // their parent has reaped them at once, as an init does.
 type Ending struct {
 	Code   int    `json:"exit_code"`
-	Signal string `json:"signal,omitempty"` // such as "SIGKILL"; empty: it exited with Code
+	Signal string `json:"signal"` // such as "SIGKILL"; empty: it exited with Code
+}
+
+// MarshalJSON writes the one that it is: {"exit_code":3} or {"signal":"SIGKILL"}.
+func (e Ending) MarshalJSON() ([]byte, error) {
+	if e.Signal != "" {
+		return json.Marshal(map[string]string{"signal": e.Signal})
+	}
+	return json.Marshal(map[string]int{"exit_code": e.Code})
 }
 
 func (e Ending) String() string {

@@ -57,7 +57,7 @@ type ReasonInfo struct {
 	Counted bool   // daemon.kept may give it, so it is counted
 }
 
-// reasons is the one table of all reasons: help, list, metrics and the README have theirs
+// reasons is the one table of all reasons: help, list, metrics and REFERENCE.md have theirs
 // from here.
 var reasons = [...]ReasonInfo{
 	{Running, groupAlive, "its process is running", false},

@@ -120,7 +120,7 @@ func whyNow(r prune.Row, now time.Time) string {
 		return why(r)
 	}
 	format := func(ms uint64) string {
-		return prune.FormatDuration(prune.DurationOfMS(float64(ms)).Truncate(time.Second), 2)
+		return prune.FormatDuration(prune.DurationOfMS(float64(ms)), 2)
 	}
 	dead := uint64(now.UnixMilli())
 	text := fmt.Sprintf("last seen alive %s ago, kept until %s have passed",

@@ -27,9 +27,9 @@ func TestReasonsTopic(t *testing.T) {
 	}
 }
 
-// The README has the table of reasons as the program has it.
-func TestREADMEHasTheReasons(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// REFERENCE.md has the table of reasons as the program has it.
+func TestReferenceHasTheReasons(t *testing.T) {
+	readme, err := os.ReadFile("REFERENCE.md")
 	if err != nil {
 		t.Skip("the sources are not here")
 	}
@@ -43,7 +43,7 @@ func TestREADMEHasTheReasons(t *testing.T) {
 		fmt.Fprintf(&want, "| %s | `%s` | %s |\n", first, info.Reason, info.Words)
 	}
 	if !bytes.Contains(readme, []byte(want.String())) {
-		t.Errorf("the README's table of reasons is not\n%s", &want)
+		t.Errorf("the table of reasons in REFERENCE.md is not\n%s", &want)
 	}
 }
 

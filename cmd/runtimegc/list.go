@@ -55,6 +55,9 @@ terminal's width. A file or a pipe gets everything, unless COLUMNS is set.
 With the NAME of a daemon it shows all that is known of that one, and every check that
 decides what happens to its directory, in order.
 
+If a watch serves the root, list goes by what that watch goes by, except for what the
+command line or the environment sets, and says which watch that is.
+
 list changes nothing, takes no lock, and may run beside a watch.`,
 		Example: `  runtimegc list
   runtimegc list --state dead,unknown

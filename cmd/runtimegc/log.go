@@ -59,6 +59,7 @@ var consoleOmits = map[any][]string{
 	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
 	"sweep.done":      {"checked", "alive", "dead", "unknown", "invalid", "kept", "unreadable_processes"},
 	"config.reloaded": {"file"},
+	"sweep.requested": {"dir"},
 }
 
 // humanize rewrites the fields of one line for the console. It turns milliseconds into
@@ -110,7 +111,7 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 			delete(fields, key)
 			text := prune.FormatDuration(prune.DurationOfMS(n), 3)
 			fields[strings.TrimSuffix(key, "_ms")] = strings.ReplaceAll(text, " ", "") // the console quotes spaces
-		case n == 0:
+		case n == 0 && key != "exit_code" && key != "client_uid": // those mean something
 			delete(fields, key)
 		}
 	}

@@ -61,6 +61,7 @@ later how many.
 On SIGHUP it reads daemon.toml again and reopens --log-file. Times that the command line
 or the environment sets stay as they are. If daemon.toml is invalid, nothing changes,
 and the log says so. On Windows there is no SIGHUP: restart the watch instead.
+SIGUSR1 makes it sweep at once; so does runtimegc prune.
 
 Metrics for Prometheus are off by default. --metrics-listen ADDRESS serves them on
 http://ADDRESS/metrics; port or :port means 127.0.0.1, and 0.0.0.0:port or [::]:port

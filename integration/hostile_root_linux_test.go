@@ -84,6 +84,9 @@ func TestHostileRootAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the tests themselves are an ordinary user's")
 	}
+	if raceEnabled {
+		t.Skip("TestHostileRoot looks for races")
+	}
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
 	noError(t, os.Mkdir(home, 0o755))

@@ -56,7 +56,7 @@ func newConsole(out io.Writer, terminal, journal bool, roots int) io.Writer {
 // into 80 columns: other fields, other lines or list show the same.
 var consoleOmits = map[any][]string{
 	"watch.started":   {"version", "settings"},
-	"daemon.removed":  {"pid", "files", "last_seen_unix_ms"},
+	"daemon.removed":  {"pid", "files", "last_seen_unix_ms", "exit_code", "signal"},
 	"sweep.done":      {"checked", "alive", "dead", "unknown", "invalid", "kept", "unreadable_processes"},
 	"config.reloaded": {"file"},
 	"sweep.requested": {"dir"},
@@ -74,6 +74,9 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 	}
 	if reason := fields["reason"]; fields["event"] == "daemon.exited" && (reason == "exited" || reason == "zombie") {
 		delete(fields, "reason")
+	}
+	if fields["event"] == "daemon.exited" && (fields["exit_code"] != nil || fields["signal"] != nil) {
+		delete(fields, "pid") // daemon.live has it
 	}
 	if fields["event"] == "daemon.live" && fields["previous_pid"] != nil {
 		delete(fields, "started_at_unix_ms") // just now

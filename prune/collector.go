@@ -18,7 +18,8 @@
 //
 //	collector.go  options, and the methods that any goroutine may call
 //	run.go        the observer's loop, and the single pass; request.go: sweeps on request
-//	observer.go   what is known of each daemon, and what has been logged about it
+//	observer.go   what is known of each daemon, and what has been logged about it; invalid.go:
+//	              sidecars that cannot be used
 //	plan.go       one pass: judging all entries, and planning what to do; size.go: how large
 //	              what it removes is
 //	apply.go      the worker, which carries out the plan; account.go: its outcomes

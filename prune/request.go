@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -33,6 +34,9 @@ type request struct {
 // early, or the error is [ErrEnded]. If ctx ends before the sweep does, that goes on, and the
 // error is that of ctx.
 func (c *Collector) SweepAndWait(ctx context.Context, r Request) (Result, error) {
+	if r.StaleAfter < 0 {
+		return Result{}, fmt.Errorf("prune: stale-after %v must not be negative", r.StaleAfter)
+	}
 	asked := &request{Request: r, result: make(chan Result, 1)}
 	select {
 	case c.requests <- asked:

@@ -80,6 +80,9 @@ func TestRequestByName(t *testing.T) {
 	if lines := b.log.Events("sweep.done"); lines[len(lines)-1]["partial"] != true {
 		t.Errorf("logged %v", lines)
 	}
+	if _, err := b.SweepAndWait(t.Context(), Request{StaleAfter: -1}); err == nil {
+		t.Error("a negative time was accepted")
+	}
 	// What sweeps at the interval go by has not changed.
 	daemondirtest.MakeDead(t, b.root, "young", 30*time.Minute)
 	b.put(entryOf(t, young))

@@ -42,7 +42,7 @@ var errReplaced = errors.New("the root was replaced, or something is mounted ove
 // listDirs returns the names of the directories directly in root, without symlinks. The
 // error is errReplaced if root is not the directory want; nil: it may be any.
 func listDirs(root string, want fs.FileInfo) ([]string, error) {
-	f, err := os.Open(root)
+	f, err := daemondir.OpenList(root)
 	if err != nil {
 		return nil, fmt.Errorf("listing root: %w", err)
 	}

@@ -242,7 +242,7 @@ func inspectRoot(root string) rootState {
 
 // readable returns an error unless root can be listed and searched.
 func readable(root string) error {
-	f, err := os.Open(root)
+	f, err := daemondir.OpenList(root)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return nil // we are out of descriptors; this says nothing about the root
 	}

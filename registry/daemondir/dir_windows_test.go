@@ -178,3 +178,22 @@ func TestRemoveInReadOnly(t *testing.T) {
 		t.Errorf("removing nothing: %v", err)
 	}
 }
+
+// A root that is being listed may be renamed, and removed.
+func TestListedRootCanBeRenamed(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runtime")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenList(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadDir(-1); err != nil {
+		t.Error(err)
+	}
+	if err := os.Rename(root, root+"2"); err != nil {
+		t.Error(err)
+	}
+}

@@ -4,6 +4,9 @@ package daemondir
 
 import "os"
 
+// OpenList opens a directory to be listed.
+func OpenList(path string) (*os.File, error) { return os.Open(path) }
+
 // OpenShared is [os.OpenRoot].
 func OpenShared(path string) (*os.Root, error) { return os.OpenRoot(path) }
 

@@ -27,6 +27,9 @@ func openPath(path string, access, flags uint32) (*os.File, error) {
 	return os.NewFile(uintptr(h), path), nil
 }
 
+// OpenList opens a directory to be listed. It shares everything.
+func OpenList(path string) (*os.File, error) { return openPath(path, windows.FILE_GENERIC_READ, 0) }
+
 // OpenShared is [os.OpenRoot] of a directory that others may rename or remove meanwhile: a
 // directory that is opened in an os.Root shares everything, one that is opened by its path
 // does not share deletion.

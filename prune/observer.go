@@ -34,8 +34,6 @@ type observer struct {
 	beingRemoved string    // the dir that the worker is removing or putting back; its changes are ignored
 	eventAt      time.Time // when the event that is being handled arrived; zero: in a sweep
 
-	ending *proc.Ending // of the exit that is being handled; nil: it is not known
-
 	pass      *pass      // nil: no sweep is under way
 	requested []*request // sweeps that wait for it to end
 
@@ -135,9 +133,9 @@ func (o *observer) observeChanges() {
 }
 
 func (o *observer) observeExit(x proc.Exit) {
-	o.eventAt, o.ending = x.At, x.Ending
+	o.eventAt = x.At
 	o.observe(x.Name, exitAnnounced)
-	o.eventAt, o.ending = time.Time{}, nil
+	o.eventAt = time.Time{}
 }
 
 // A cause is why a daemon is checked.
@@ -230,6 +228,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		pid = d.pid
 	}
 	var exit Liveness
+	var ended *proc.Ending
 	exited := false
 	switch {
 	case d.handle != proc.NoHandle && d.pid == pid:
@@ -240,6 +239,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		if exit, exited = d.exited(); !exited {
 			return
 		}
+		ended = d.handle.Ending() // of this process, whosever exit was announced
 	case d.State == Dead && why != entryChanged:
 		return // a dead daemon comes back only by a new entry
 	}
@@ -250,7 +250,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	}
 	if exited {
 		d.process = process{Liveness: exit, pid: pid, handle: proc.NoHandle}
-		o.endings.set(name, o.ending)
+		o.endings.set(name, ended)
 	} else {
 		e.SpawnedAt = spawnedAt
 		p := o.prober

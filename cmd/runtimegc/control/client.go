@@ -19,7 +19,8 @@ import (
 // statusTimeout is how long a watch may take to answer what costs it nothing.
 const statusTimeout = 2 * time.Second
 
-// maxStatus is the size in bytes above which an answer is not read: that of a million endings.
+// maxStatus is the size in bytes above which an answer is not read: it has room for 200,000
+// endings, whatever the names.
 const maxStatus = 64 << 20
 
 // A Found is the watch of a root.

@@ -93,7 +93,7 @@ func TestAskAndAnswer(t *testing.T) {
 		Stats: prune.Stats{Checked: 2, Removed: 1, Unreadable: 3},
 		Rows: []prune.Row{
 			{Name: "a", Dir: filepath.Join(root, "a"), PID: daemondir.PID{N: 7, Known: true}, State: prune.Dead,
-				Reason: prune.Protected, LastSeen: daemondir.At(5), Decision: prune.Keep, ProtectedBy: "a mark", Ending: &prune.Ending{Signal: "SIGSEGV"}},
+				Reason: prune.Protected, LastSeen: daemondir.At(5), Decision: prune.Keep, ProtectedBy: "a mark", Ending: &prune.Ending{Signal: "SIGSEGV"}, Details: "pid 7 holds a lock on it", UsedBy: 7},
 			{Name: "\xff", Dir: filepath.Join(root, "\xff"), State: prune.Unknown, Err: errors.New("refused")},
 		},
 	}

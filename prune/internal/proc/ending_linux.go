@@ -15,38 +15,41 @@ import (
 // init does so within a fraction of it; who never does must not hold up the others for long.
 const reapTime = 2 * time.Millisecond
 
-// endings returns how the processes of handles have ended, nil for what is not known: the
-// kernel tells it of each process, whoever asks, but only when that has been reaped, and only
-// since Linux 6.15 (PIDFD_GET_INFO with PIDFD_INFO_EXIT, pidfs).
-func endings(handles []Handle) []*Ending {
-	ended := make([]*Ending, len(handles))
-	for deadline := time.Now().Add(reapTime); ; {
-		var unreaped []unix.PollFd
-		for i, h := range handles {
-			if ended[i] != nil {
-				continue
-			}
-			var tells bool
-			if ended[i], tells = h.ending(); !tells {
-				return ended
-			}
-			if ended[i] == nil {
+// awaitReaped waits for a moment until the processes of handles, which have exited, have been
+// reaped: then the kernel tells how they have ended, and a daemon whose parent does reap it is
+// no zombie any more.
+func awaitReaped(handles []Handle) {
+	unreaped := make([]unix.PollFd, 0, len(handles))
+	for deadline := time.Now().Add(reapTime); ; unreaped = unreaped[:0] {
+		for _, h := range handles {
+			ended, tells := h.ending()
+			switch {
+			case !tells:
+				return
+			case ended == nil:
 				unreaped = append(unreaped, unix.PollFd{Fd: int32(h)}) // POLLHUP is always polled for
 			}
 		}
 		left := time.Until(deadline)
 		if len(unreaped) == 0 || left <= 0 {
-			return ended
+			return
 		}
 		timeout := unix.NsecToTimespec(left.Nanoseconds())
 		if _, err := daemondir.IgnoringEINTR(func() (int, error) { return unix.Ppoll(unreaped, &timeout, nil) }); err != nil {
-			return ended
+			return
 		}
 	}
 }
 
-// ending returns how the process has ended, or nil if it has not been reaped. tells is false if
-// this kernel does not tell.
+// Ending returns how the process has ended, or nil if it has not, or that is not known: the
+// kernel tells it of each process, whoever asks, but only when that has been reaped, and only
+// since Linux 6.15 (PIDFD_GET_INFO with PIDFD_INFO_EXIT, pidfs).
+func (h Handle) Ending() *Ending {
+	ended, _ := h.ending()
+	return ended
+}
+
+// ending is Ending. tells is false if this kernel does not tell.
 func (h Handle) ending() (ended *Ending, tells bool) {
 	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
 	switch err := unix.IoctlPidfdInfo(int(h), &info); {

@@ -44,8 +44,8 @@ func announcedEnding(t *testing.T, reap bool, command ...string) *Ending {
 	}
 	_ = stdin.Close()
 	select {
-	case exit := <-x.Announced():
-		return exit.Ending
+	case <-x.Announced():
+		return h.Ending()
 	case <-time.After(20 * time.Second):
 		t.Fatal("it was not announced")
 		return nil
@@ -88,7 +88,13 @@ func TestEndingIsNotTold(t *testing.T) {
 	if ended, tells := Handle(fd).ending(); ended != nil || tells {
 		t.Errorf("%+v, %v", ended, tells)
 	}
-	if ended := endings([]Handle{Handle(fd)}); len(ended) != 1 || ended[0] != nil {
-		t.Errorf("%+v", ended)
+	began := time.Now()
+	awaitReaped([]Handle{Handle(fd)})
+	if took := time.Since(began); took >= reapTime {
+		t.Errorf("it waited %v", took)
+	}
+	_, h := startSleeper(t)
+	if ended := h.Ending(); ended != nil {
+		t.Errorf("%+v of a process that lives", ended)
 	}
 }

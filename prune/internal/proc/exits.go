@@ -8,9 +8,8 @@ import (
 
 // An Exit is the end of a process, and when it was announced.
 type Exit struct {
-	Name   string // as it was given to [Exits.Add]
-	At     time.Time
-	Ending *Ending // nil: it is not known
+	Name string // as it was given to [Exits.Add]
+	At   time.Time
 }
 
 // Exits announces at once which of the processes it was given has exited. What notices that
@@ -84,8 +83,9 @@ func (x *Exits) Run() {
 		if !ok {
 			return
 		}
-		at, ended := time.Now(), endings(exited)
-		for i, h := range exited {
+		at := time.Now()
+		awaitReaped(exited)
+		for _, h := range exited {
 			x.mu.Lock()
 			name, ok := x.names[h]
 			x.mu.Unlock()
@@ -93,7 +93,7 @@ func (x *Exits) Run() {
 				continue
 			}
 			select {
-			case x.c <- Exit{name, at, ended[i]}:
+			case x.c <- Exit{name, at}:
 			case <-x.done:
 				return
 			}

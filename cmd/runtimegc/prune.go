@@ -225,7 +225,7 @@ func (r *pruneResult) missed(passes []rootPass, dryRun bool) error {
 			case i < 0:
 				kept = append(kept, fmt.Sprintf("%q was not judged: it is new, or has just been removed; try again", name))
 			case r.Daemons[i].Decision != prune.Remove && !dryRun:
-				kept = append(kept, fmt.Sprintf("%q was not removed: %s", name, why(r.Daemons[i])))
+				kept = append(kept, fmt.Sprintf("%q was not removed: %s", name, whyNow(r.Daemons[i], time.Now())))
 			}
 		}
 	}

@@ -22,11 +22,7 @@ func awaitReaped(handles []Handle) {
 	unreaped := make([]unix.PollFd, 0, len(handles))
 	for deadline := time.Now().Add(reapTime); ; unreaped = unreaped[:0] {
 		for _, h := range handles {
-			ended, tells := h.ending()
-			switch {
-			case !tells:
-				return
-			case ended == nil:
+			if ended, tells := h.ending(); tells && ended == nil {
 				unreaped = append(unreaped, unix.PollFd{Fd: int32(h)}) // POLLHUP is always polled for
 			}
 		}

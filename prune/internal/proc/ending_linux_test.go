@@ -93,7 +93,15 @@ func TestEndingIsNotTold(t *testing.T) {
 	if took := time.Since(began); took >= reapTime {
 		t.Errorf("it waited %v", took)
 	}
+	// It is not a reason not to wait for others.
 	_, h := startSleeper(t)
+	began = time.Now()
+	if _, tells := h.ending(); tells {
+		awaitReaped([]Handle{Handle(fd), h})
+		if took := time.Since(began); took < reapTime {
+			t.Errorf("it waited only %v beside another", took)
+		}
+	}
 	if ended := h.Ending(); ended != nil {
 		t.Errorf("%+v of a process that lives", ended)
 	}

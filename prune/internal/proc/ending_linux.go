@@ -13,7 +13,7 @@ import (
 
 // reapTime is how long the announcement of exits waits for their parents to reap them. An
 // init does so within a fraction of it; who never does must not hold up the others for long.
-const reapTime = 2 * time.Millisecond
+const reapTime = 10 * time.Millisecond
 
 // awaitReaped waits for a moment until the processes of handles, which have exited, have been
 // reaped: then the kernel tells how they have ended, and a daemon whose parent does reap it is

@@ -217,7 +217,7 @@ func why(r prune.Row) string {
 	case r.Details != "":
 		text += ": " + r.Details
 	}
-	if r.Ending != nil {
+	if r.Ending != nil && r.Details == "" { // else it would be read as of the user
 		text += fmt.Sprintf(" (%s)", r.Ending)
 	}
 	return text

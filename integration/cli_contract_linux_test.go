@@ -12,6 +12,7 @@ import (
 // What list and prune say of every kind of dir, key by key; and what prune then does
 // is what its dry run said, while the dry run itself changes nothing whatever.
 func TestEveryKindOfDir(t *testing.T) {
+	notUnderRace(t)
 	t.Parallel()
 	root, kinds := fixtures(t)
 	began := time.Now()

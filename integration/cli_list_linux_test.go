@@ -24,6 +24,7 @@ import (
 // One daemon by name is what the array of all has of it, and every question that is
 // asked about it; of every kind of dir, and without a change on disk.
 func TestListOneByName(t *testing.T) {
+	notUnderRace(t)
 	t.Parallel()
 	root, kinds := fixtures(t)
 	began := time.Now()
@@ -67,6 +68,7 @@ func TestListOneByName(t *testing.T) {
 }
 
 func TestListByState(t *testing.T) {
+	notUnderRace(t)
 	t.Parallel()
 	root, kinds := fixtures(t)
 	for _, states := range []string{"alive", "dead", "invalid,unknown", "dead,alive,unknown,invalid"} {
@@ -204,6 +206,7 @@ func TestListColors(t *testing.T) {
 
 // A name that no table could hold is explained like every other.
 func TestListWildName(t *testing.T) {
+	notUnderRace(t)
 	t.Parallel()
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)

@@ -51,3 +51,12 @@ func TestMain(m *testing.M) {
 	shared.remove()
 	os.Exit(code)
 }
+
+// notUnderRace skips a test that starts a hundred short-lived processes, or none of ours: under the
+// race detector that takes minutes, and others make the same passes.
+func notUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("other tests look for the same races")
+	}
+}

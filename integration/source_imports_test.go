@@ -156,6 +156,7 @@ func TestPruneHasNoHostCode(t *testing.T) {
 
 // One way to lay code out, so that no change is about anything else.
 func TestGofmt(t *testing.T) {
+	notUnderRace(t)
 	t.Parallel()
 	needSources(t)
 	err := filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {

@@ -100,7 +100,7 @@ func oneOrMore(words []string) cobra.CompletionFunc {
 const bashCompletionHelp = `Print the completion script for bash. It needs nothing else, but works with the
 bash-completion package if that is installed.
 
-For this session:
+For this shell:
 
 	source <(runtimegc completion bash)
 

@@ -113,7 +113,7 @@ func TestPruneByTheWatch(t *testing.T) {
 	prune(1, "kept  live  (running)", "live", "--stale-after", "1ms")
 	prune(1, "kept  protected  (protected)", "protected", "--stale-after", "1ms")
 	prune(1, `no daemon dir "nobody"`, "nobody")
-	prune(1, `has another --protect`, "young", "--protect", "x*")
+	prune(1, "protects other names", "young", "--protect", "x*")
 	prune(1, `give --metrics-textfile to the watch`, "young", "--metrics-textfile", root+"/../metrics.prom")
 	if n := len(w.all("daemon.removed", "")); n != 0 {
 		t.Fatalf("%d dirs were removed", n)

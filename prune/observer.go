@@ -246,7 +246,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	o.release(d)
 	if pid != d.pid || spawnedAt != d.spawnedAt {
 		d.witnessed = false
-		o.endings.set(name, nil)
+		o.endings.set(name, nil) // that was another process
 	}
 	if exited {
 		d.process = process{Liveness: exit, pid: pid, handle: proc.NoHandle}
@@ -258,10 +258,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		d.process = p.probe(e, pid, o.path(name))
 	}
 	d.spawnedAt = spawnedAt
-	if d.State == Alive {
-		d.witnessed = true
-		o.endings.set(name, nil)
-	}
+	d.witnessed = d.witnessed || d.State == Alive
 	o.logLife(name, d, e, pid)
 	o.watchExit(name, d)
 }

@@ -96,17 +96,13 @@ func (m *remover) mounted(name string) (Reason, error) {
 // is had beside the very locks that are looked for. It reads the kernel's table.
 func (m *remover) checkLock(a *attempt) finding {
 	if m.dryRun {
-		if m.locksErr != nil {
-			return finding{undetermined: m.locksErr}
-		}
-		return m.lockedIn(m.locks, a.e)
+		return m.findLock(a.e)
 	}
 	unlock, err := m.root.Lock(a.d, a.e.Name)
 	switch {
 	case errors.Is(err, fsys.ErrLocked):
-		locks, _ := m.root.Locks() // whoever it is, the dir is kept
-		found := m.lockedIn(locks, a.e)
-		found.kept = Locked
+		found := m.findLock(a.e)
+		found.kept = Locked // whoever it is
 		return found
 	case err != nil:
 		return refusal(err)
@@ -115,11 +111,14 @@ func (m *remover) checkLock(a *attempt) finding {
 	return finding{}
 }
 
-// lockedIn finds who holds a lock on the dir of e in a table of locks.
-func (m *remover) lockedIn(locks map[uint64]string, e daemondir.Entry) finding {
-	pid, held := locks[e.Dir.Ino]
+// findLock finds who holds a lock on the dir of e, in a table that is read once in a pass.
+func (m *remover) findLock(e daemondir.Entry) finding {
+	if m.locks == nil && m.locksErr == nil {
+		m.locks, m.locksErr = m.root.Locks()
+	}
+	pid, held := m.locks[e.Dir.Ino]
 	if !held {
-		return finding{}
+		return finding{undetermined: m.locksErr}
 	}
 	user, _ := strconv.ParseInt(pid, 10, 32) // a number, as proc_locks(5) has it
 	return finding{kept: Locked, user: int32(max(user, 0)), details: fmt.Sprintf("pid %s holds a lock on it", pid)}

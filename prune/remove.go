@@ -32,7 +32,7 @@ type remover struct {
 	dryRun       bool
 	judge        func(daemondir.Entry, Liveness) Verdict // as of now
 
-	locks    map[uint64]string // of a dry run: who holds a lock on which inode
+	locks    map[uint64]string // who holds a lock on which inode; nil: see findLock
 	locksErr error             // why there are none
 
 	reached func(step string) // called, if not nil, after each step: the tests are killed there
@@ -62,9 +62,6 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 	if err = m.findUsers(); err != nil && !errors.Is(err, fsys.ErrReplaced) {
 		root.Close()
 		return nil, err
-	}
-	if dryRun {
-		m.locks, m.locksErr = root.Locks()
 	}
 	return m, nil
 }

@@ -26,10 +26,7 @@ type answering struct {
 func (w *rootWatch) onRole(role prune.Role) {
 	w.logStarted(role)
 	root := w.reg.Root()
-	id, _ := daemondir.Within(answerTimeout, "the identity of "+root, func() daemondir.FileID {
-		id, _ := daemondir.IdentifyPath(root)
-		return id
-	})
+	id, _ := control.Identify(root)
 	w.mu.Lock()
 	w.role = role
 	serves := w.server != nil && w.server.ID() == id

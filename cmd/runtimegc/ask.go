@@ -126,8 +126,9 @@ func (o *pruneOptions) cannotServe(s served) error {
 	switch {
 	case o.metrics.Textfile != "":
 		return fmt.Errorf("the watch of this root (%s) makes this pass, and has the counts: give --metrics-textfile to the watch", s.who())
-	case slices.ContainsFunc(o.protect, func(p string) bool { return !slices.Contains(s.watch.Protect, p) }):
-		return refuse("protect")
+	case slices.ContainsFunc(own.protect, func(p string) bool { return !slices.Contains(s.watch.Protect, p) }):
+		// Of the command line, or of a daemon.toml that it has not read again.
+		return fmt.Errorf("the watch of this root (%s) protects other names: reload it, or leave --protect out", s.who())
 	case o.flags.Changed("invalid-after") && own.invalidAfter != s.watch.InvalidAfter:
 		return refuse("invalid-after")
 	case own.sharedRoot != prune.SharedAuto && (own.sharedRoot == prune.SharedYes) != s.watch.SharedRoot:

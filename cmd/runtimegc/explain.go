@@ -59,13 +59,12 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 	x, _ := collector.Explain(name)
 	rows := []prune.Row{x.Row}
 	served.tellEndings(rows)
-	x.Row = rows[0]
 	if o.size {
 		if err := o.measure(ctx, collector, rows); err != nil {
 			return err
 		}
-		x.Row = rows[0]
 	}
+	x.Row = rows[0]
 	if o.json {
 		return printJSON(stdout, x)
 	}
@@ -123,12 +122,8 @@ func whyNow(r prune.Row, now time.Time) string {
 		return prune.FormatDuration(prune.DurationOfMS(float64(ms)), 2)
 	}
 	dead := uint64(now.UnixMilli())
-	text := fmt.Sprintf("last seen alive %s ago, kept until %s have passed",
-		format(dead-min(dead, r.LastSeen.MS)), format(r.StaleAt.MS-r.LastSeen.MS))
-	if r.Ending != nil {
-		text += fmt.Sprintf(" (%s)", r.Ending)
-	}
-	return text
+	return fmt.Sprintf("last seen alive %s ago, kept until %s have passed%s",
+		format(dead-min(dead, r.LastSeen.MS)), format(r.StaleAt.MS-r.LastSeen.MS), endingText(r))
 }
 
 // whatNext says what will happen to the directory, and when. The sentence before it has the

@@ -217,10 +217,18 @@ func why(r prune.Row) string {
 	case r.Details != "":
 		text += ": " + r.Details
 	}
-	if r.Ending != nil && r.Details == "" { // else it would be read as of the user
-		text += fmt.Sprintf(" (%s)", r.Ending)
+	if r.Details != "" {
+		return text // an ending would be read as that of the user
 	}
-	return text
+	return text + endingText(r)
+}
+
+// endingText says how the daemon has ended, if that is known.
+func endingText(r prune.Row) string {
+	if r.Ending == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", r.Ending)
 }
 
 // paint gives text the colour of a state.

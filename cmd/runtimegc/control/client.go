@@ -36,10 +36,7 @@ type Found struct {
 // are several. It returns nil if nothing is there to be asked. The error says who does not
 // answer, or must not be believed.
 func Find(ctx context.Context, root string) (*Found, error) {
-	id, answered := daemondir.Within(statusTimeout, root, func() daemondir.FileID {
-		id, _ := daemondir.IdentifyPath(root) // without a root nothing is found
-		return id
-	})
+	id, answered := Identify(root)
 	if !answered {
 		return nil, fmt.Errorf("root %q: %w", daemondir.Printable(root), daemondir.ErrNoAnswer)
 	}
@@ -81,6 +78,15 @@ func Find(ctx context.Context, root string) (*Found, error) {
 		return best, nil
 	}
 	return nil, failed
+}
+
+// Identify returns the identity of root, or none if there is no root. It reports false if the
+// file system does not answer.
+func Identify(root string) (daemondir.FileID, bool) {
+	return daemondir.Within(statusTimeout, "the identity of "+root, func() daemondir.FileID {
+		id, _ := daemondir.IdentifyPath(root)
+		return id
+	})
 }
 
 func (f *Found) askStatus(ctx context.Context) error {

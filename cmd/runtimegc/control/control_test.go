@@ -32,10 +32,10 @@ func newRoot(t *testing.T) (root string, id daemondir.FileID) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return root, identify(t, root)
+	return root, identityOf(t, root)
 }
 
-func identify(t *testing.T, root string) daemondir.FileID {
+func identityOf(t *testing.T, root string) daemondir.FileID {
 	t.Helper()
 	id, err := daemondir.IdentifyPath(root)
 	if err != nil {
@@ -46,7 +46,7 @@ func identify(t *testing.T, root string) daemondir.FileID {
 
 func serve(t *testing.T, root string, w Watch) *Server {
 	t.Helper()
-	s, err := Serve(root, identify(t, root), w)
+	s, err := Serve(root, identityOf(t, root), w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func Serve(root string, id daemondir.FileID, w Watch) (*Server, error) {
 	mux := http.NewServeMux()
 	same := func(do http.HandlerFunc) http.HandlerFunc {
 		return func(out http.ResponseWriter, r *http.Request) {
-			if now, err := daemondir.IdentifyPath(root); err != nil || now != id {
+			if now, _ := Identify(root); now != id {
 				http.Error(out, "the runtime root was moved or removed", http.StatusGone)
 				return
 			}

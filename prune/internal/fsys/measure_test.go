@@ -11,16 +11,7 @@ import (
 
 func measureTree(t *testing.T, root, name string) (Freed, error) {
 	t.Helper()
-	r, err := OpenRoot(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	d, err := r.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	r, d := openIn(t, root, name)
 	return r.Measure(d, name)
 }
 

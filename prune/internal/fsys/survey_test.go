@@ -9,21 +9,30 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"runtimegc/registry/daemondir"
 )
 
-// surveyTree surveys the directory name of a root for what was written after a time.
-func surveyTree(t *testing.T, root, name string, after time.Time) (Finding, error) {
+// openIn opens a root, and the directory name in it, until the test ends.
+func openIn(t *testing.T, root, name string) (*Root, *daemondir.Dir) {
 	t.Helper()
 	r, err := OpenRoot(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(func() { r.Close() })
 	d, err := r.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	t.Cleanup(func() { d.Close() })
+	return r, d
+}
+
+// surveyTree surveys the directory name of a root for what was written after a time.
+func surveyTree(t *testing.T, root, name string, after time.Time) (Finding, error) {
+	t.Helper()
+	r, d := openIn(t, root, name)
 	return r.Survey(d, name, SurveyOptions{
 		WrittenAfter: after,
 		Spawners:     func(name string) bool { return name == "own" },

@@ -93,7 +93,7 @@ func TestForeseeingTakesNoLock(t *testing.T) {
 		}
 	})
 	m := newTestRemover(t, b.root, true)
-	m.locks = nil // those of the goroutine above
+	m.locks = map[uint64]string{} // without those of the goroutine above
 	for range 2000 {
 		if r := m.remove(entryOf(t, d)); r.kept != "" {
 			t.Errorf("kept because %s (%v)", r.kept, r.err)

@@ -64,6 +64,7 @@ func stateOf(ts *testscript.TestScript) *scriptState { return ts.Value("state").
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	notUnderRace(t)
 	program := binary(t)
 	commands := make(map[string]func(*testscript.TestScript, bool, []string))
 	for name, command := range scriptCommands {

@@ -56,6 +56,7 @@ func TestHostileRoot(t *testing.T) {
 // The same for one pass, and for the log that is read on a terminal.
 func TestHostileRootOnTheConsole(t *testing.T) {
 	t.Parallel()
+	notUnderRace(t)
 	t.Run("watch", func(t *testing.T) {
 		t.Parallel()
 		h := newHostile(t)

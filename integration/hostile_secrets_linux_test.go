@@ -65,6 +65,7 @@ func troubledRoot(t *testing.T) (root string, attr *syscall.SysProcAttr) {
 // all tests is checked for the secret; here is where it is lured out.)
 func TestSecretsStayIn(t *testing.T) {
 	t.Parallel()
+	notUnderRace(t)
 	t.Run("watch", func(t *testing.T) {
 		t.Parallel()
 		root, attr := troubledRoot(t)

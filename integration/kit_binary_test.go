@@ -70,19 +70,25 @@ func (s *sharedFiles) build() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "runtimegc")
+	var flags []string
+	if raceEnabled {
+		flags = append(flags, "-race")
+	}
+	if portable {
+		flags = append(flags, "-tags", "portable")
+	}
+	return goBuild(dir, "runtimegc/cmd/runtimegc", flags...)
+}
+
+// goBuild builds a program into dir, and returns its path.
+func goBuild(dir, program string, flags ...string) (string, error) {
+	path := filepath.Join(dir, filepath.Base(program))
 	if runtime.GOOS == "windows" {
 		path += ".exe"
 	}
 	// Without VCS stamping: git refuses a repository of another user.
-	args := []string{"build", "-buildvcs=false", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if portable {
-		args = append(args, "-tags", "portable")
-	}
-	cmd := exec.Command("go", append(args, "runtimegc/cmd/runtimegc")...)
+	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, program)...)
 	cmd.Env = goEnv(dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build (GCTEST_BINARY can name a prebuilt one): %w\n%s", err, out)

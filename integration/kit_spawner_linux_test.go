@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trampolineImage returns the file that every trampoline is a hard link of: a link to
-// the test binary, or a copy where that may not be linked (another user's, under
-// fs.protected_hardlinks; another file system's).
+// trampolineImage returns the file that every trampoline is a hard link of. Where nothing is built,
+// since GCTEST_BINARY is given, it is a link to the test binary, which does the same, or a copy if
+// that may not be linked (another user's, under fs.protected_hardlinks; another file system's).
 func trampolineImage(t testing.TB) string {
 	t.Helper()
 	shared.mu.Lock()
@@ -34,6 +34,12 @@ func trampolineImage(t testing.TB) string {
 	dir, err := shared.folder()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv("GCTEST_BINARY") == "" {
+		if shared.image, err = goBuild(dir, "runtimegc/integration/testdata/trampoline"); err != nil {
+			t.Fatal(err)
+		}
+		return shared.image
 	}
 	self, err := os.Executable()
 	if err != nil {

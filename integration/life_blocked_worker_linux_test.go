@@ -76,6 +76,7 @@ func TestBlockedWorkerDelaysNoNotice(t *testing.T) {
 				born = append(born, w.next("daemon.live", d.name).arrived.Sub(d.closed))
 				d.kill()
 				died = append(died, w.next("daemon.exited", d.name).arrived.Sub(d.killed))
+				time.Sleep(50 * time.Millisecond) // leave a processor to the other tests
 			}
 			before := len(w.all(done, "blocked"))
 			open()

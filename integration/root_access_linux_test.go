@@ -12,6 +12,7 @@ import (
 // do" would hide the mistake for ever.
 func TestUnreadableRoot(t *testing.T) {
 	t.Parallel()
+	notUnderRace(t)
 	for name, mode := range map[string]os.FileMode{"no right at all": 0, "not to be listed": 0o300, "not to be searched": 0o600} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

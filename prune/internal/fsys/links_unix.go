@@ -17,6 +17,9 @@ func links(info fs.FileInfo) uint64 {
 	return uint64(st.Nlink)
 }
 
+// linksIn returns the number of hard links of the file name in the directory, described by info.
+func linksIn(_ *os.Root, _ string, info fs.FileInfo) uint64 { return links(info) }
+
 // foreign reports whether the file belongs to another user, and we are not root.
 func foreign(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 func measureTree(t *testing.T, root, name string) (Freed, error) {
@@ -80,10 +82,12 @@ func TestMeasureLeavesOutLinks(t *testing.T) {
 	if err := os.Link(elsewhere, filepath.Join(top, "trampoline")); err != nil {
 		t.Skip(err)
 	}
-	if err := os.Symlink(filepath.Join(root, "other"), filepath.Join(top, "symlink")); err != nil {
-		t.Skip(err)
+	want := Freed{Files: 4, Bytes: 10}
+	if err := daemondirtest.Symlink(filepath.Join(root, "other"), filepath.Join(top, "symlink")); err != nil {
+		t.Logf("no symlinks: %v", err)
+		want.Files--
 	}
-	if got, err := measureTree(t, root, "top"); err != nil || got != (Freed{Files: 4, Bytes: 10}) {
+	if got, err := measureTree(t, root, "top"); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

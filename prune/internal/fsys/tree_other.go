@@ -147,7 +147,7 @@ func (d *dir) stat(name string) (file, error) {
 		return file{}, err
 	}
 	f := file{dir: info.IsDir()}
-	if info.Mode().IsRegular() && links(info) <= 1 {
+	if info.Mode().IsRegular() && linksIn(d.root, name, info) <= 1 {
 		f.bytes = info.Size()
 	}
 	return f, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ func TestLifeOfADaemon(t *testing.T) {
 		t.Errorf("logged %v", first)
 	}
 
+	killed := time.Now()
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	daemondirtest.Eventually(t, "the exit is said, on Linux without a sweep", func() bool {
@@ -62,7 +64,20 @@ func TestLifeOfADaemon(t *testing.T) {
 	})
 	b.wantEvents("daemon.exited", 1)
 
-	os.Remove(filepath.Join(d.Path(), d.Name))
+	// On Windows a spawner is refused while the exit is being recorded.
+	daemondirtest.Eventually(t, "the exit is recorded, and the sidecar can be written", func() bool {
+		if entryOf(t, d).LastSeen.MS < uint64(killed.UnixMilli()) {
+			return false
+		}
+		f, err := os.OpenFile(d.Sidecar(), os.O_WRONLY, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err == nil
+	})
+	if err := os.Remove(d.Program()); err != nil {
+		t.Error(err)
+	}
 	_, second := daemondirtest.MakeLive(t, b.root, "a")
 	b.scan()
 	again := b.wantEvents("daemon.live", 2)[1]
@@ -71,6 +86,10 @@ func TestLifeOfADaemon(t *testing.T) {
 	}
 	b.wantEvents("daemon.added", 1)
 
+	if runtime.GOOS == "windows" { // which removes no program that runs
+		_ = second.Process.Kill()
+		_ = second.Wait()
+	}
 	// Somebody else's rmtree; without leases a refresh may put a new file into its way.
 	daemondirtest.Eventually(t, "the dir is removed", func() bool { return os.RemoveAll(d.Path()) == nil })
 	b.scan()

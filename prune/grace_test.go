@@ -54,12 +54,13 @@ func TestExitThatCannotBeRecorded(t *testing.T) {
 	if !hasLeases(t, d) {
 		t.Skip("no leases here")
 	}
-	// While somebody has it open, there is no lease, and nothing is written.
-	reader, err := os.Open(d.Sidecar())
+	// While somebody has it open to write it, nobody else does: there is no lease, or it is not
+	// shared.
+	writer, err := os.OpenFile(d.Sidecar(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	defer writer.Close()
 	daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(int64(entryOf(t, d).SpawnedAt.MS), time.Now().Add(-time.Hour).UnixMilli()))
 	b.scan()
 	before := daemondirtest.ReadFile(t, d.Sidecar())
@@ -72,7 +73,7 @@ func TestExitThatCannotBeRecorded(t *testing.T) {
 	if daemondirtest.ReadFile(t, d.Sidecar()) != before {
 		t.Error("the exit was recorded all the same")
 	}
-	reader.Close()
+	writer.Close()
 	b.wantEvents("daemon.removed", 1)
 }
 
@@ -83,11 +84,11 @@ func TestExitIsRecordedLater(t *testing.T) {
 	if !hasLeases(t, d) {
 		t.Skip("no leases here")
 	}
-	reader, err := os.Open(d.Sidecar())
+	writer, err := os.OpenFile(d.Sidecar(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	defer writer.Close()
 	killed := kill()
 	b.scan()
 	swept := len(b.log.Events("sweep.done"))
@@ -95,7 +96,7 @@ func TestExitIsRecordedLater(t *testing.T) {
 	if entryOf(t, d).LastSeen.MS >= uint64(killed.UnixMilli()) {
 		t.Fatal("it was written while it was open")
 	}
-	reader.Close()
+	writer.Close()
 	daemondirtest.Eventually(t, "the exit is recorded", func() bool {
 		b.scan()
 		return entryOf(t, d).LastSeen.MS >= uint64(killed.UnixMilli())

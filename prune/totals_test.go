@@ -25,7 +25,7 @@ func (b *bench) wantDaemons(want map[State]int) {
 // go back to nothing.
 func TestTotalsFollowTheStates(t *testing.T) {
 	b := newBench(t, Options{})
-	live, _ := daemondirtest.MakeLive(t, b.root, "live")
+	live, cmd := daemondirtest.MakeLive(t, b.root, "live")
 	daemondirtest.MakeDead(t, b.root, "recent", time.Minute)
 	daemondirtest.MakeDead(t, b.root, "stale", 2*time.Hour)
 	daemondirtest.Make(t, b.root, "invalid", "x", "")
@@ -41,6 +41,8 @@ func TestTotalsFollowTheStates(t *testing.T) {
 	b.observeChanges()
 	b.wantDaemons(map[State]int{Dead: 1, Invalid: 2})
 
+	_ = cmd.Process.Kill() // Windows removes no program that runs
+	_ = cmd.Wait()
 	for _, name := range []string{"live", "recent", "invalid"} {
 		if err := os.RemoveAll(daemondirtest.Dir{Root: b.root, Name: name}.Path()); err != nil {
 			t.Fatal(err)

@@ -91,6 +91,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("newline", "\n")
 			env.Setenv("GOOS", runtime.GOOS)
 			env.Setenv("GOARCH", runtime.GOARCH)
+			env.Setenv("NOWATCH", noWatch())                              // what list says of a root without a watch
 			for _, name := range []string{"RUNTIMEGC_CONFIG", "GORACE"} { // see TestMain
 				env.Setenv(name, os.Getenv(name))
 			}

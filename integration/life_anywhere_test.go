@@ -32,13 +32,14 @@ type anyWatch struct {
 	done chan error // what Wait returned
 }
 
-// watchAnywhere starts a watch on root, with a sweep every 100 ms.
-func watchAnywhere(t *testing.T, root, staleAfter string) *anyWatch {
+// watchAnywhere starts a watch on root, with a sweep every 100 ms, and with those variables in
+// its environment.
+func watchAnywhere(t *testing.T, root, staleAfter string, environment ...string) *anyWatch {
 	t.Helper()
 	w := &anyWatch{t: t, done: make(chan error, 1)}
 	w.cmd = exec.Command(binary(t), "watch", "--root", root, "--stale-after", staleAfter,
 		"--sweep-interval", "100ms", "--log-format", "json", "--log-level", "debug")
-	w.cmd.Stderr = &w.log
+	w.cmd.Stderr, w.cmd.Env = &w.log, append(os.Environ(), environment...)
 	interruptible(w.cmd)
 	noError(t, w.cmd.Start())
 	go func() { w.done <- w.cmd.Wait() }()
@@ -101,9 +102,15 @@ func (w *anyWatch) stop() {
 // runAnywhere runs the program to its end.
 func runAnywhere(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return runIn(t, nil, args...)
+}
+
+// runIn is runAnywhere with those variables in the environment.
+func runIn(t *testing.T, environment []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.Command(binary(t), args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &errs, append(os.Environ(), environment...)
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
 	}
@@ -254,13 +261,64 @@ func TestUsedDirsAreKeptAnywhere(t *testing.T) {
 	}
 }
 
+// tellsLocks is whether the program can see who holds the lock of a root.
+const tellsLocks = !portable && (runtime.GOOS == "linux" || runtime.GOOS == "windows")
+
+// noWatch is what list says of a root that no watch serves.
+func noWatch() string {
+	if tellsLocks {
+		return "No watch serves this root: nothing is removed until you run runtimegc watch, or runtimegc prune."
+	}
+	return "No watch answers for this root; whether one serves it that cannot be asked is not known here."
+}
+
+// Of a watch that could not make its socket, list says who it is, or that it does not know,
+// but not that there is none. It makes nothing itself, to look for a socket.
+func TestListBesideOneWithoutASocketAnywhere(t *testing.T) {
+	root, temp := filepath.Join(t.TempDir(), "runtime"), t.TempDir()
+	noError(t, os.Mkdir(root, 0o755))
+	missing := filepath.Join(temp, "missing")
+	w := watchAnywhere(t, root, "1h", "TMPDIR="+missing, "TMP="+missing)
+	list := func() string {
+		t.Helper()
+		code, stdout, stderr := runIn(t, []string{"TMPDIR=" + temp, "TMP=" + temp}, "list", "--root", root)
+		if code != 0 {
+			t.Fatalf("list: exit code %d: %s", code, stderr)
+		}
+		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+			t.Errorf("list has made %v, %v", left, err)
+		}
+		return stdout
+	}
+	want := fmt.Sprintf("Watched by pid %d since ", w.cmd.Process.Pid)
+	if portable || runtime.GOOS != "linux" { // where an abstract socket needs no directory
+		w.wait(patience, 1, "control.unavailable", "")
+		want = noWatch()
+	}
+	if runtime.GOOS == "windows" {
+		want = fmt.Sprintf("The root is served by pid %d (%s), which cannot be asked from here.", w.cmd.Process.Pid, filepath.Base(binary(t)))
+	}
+	if got := list(); !strings.Contains(got, want) {
+		t.Errorf("beside the watch, want %q: %s", want, got)
+	}
+	// To look does not take the lock, nor does it keep another from it.
+	noError(t, w.cmd.Process.Kill())
+	w.done <- <-w.done
+	if got := list(); !strings.Contains(got, noWatch()) {
+		t.Errorf("after it was killed, want %q: %s", noWatch(), got)
+	}
+	if code, _, stderr := runAnywhere(t, "prune", "--root", root); code != 0 {
+		t.Errorf("prune: exit code %d: %s", code, stderr)
+	}
+}
+
 // A root has one collector: a second one says who holds it, where the system tells, and goes.
 func TestOneCollectorAnywhere(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
 	noError(t, os.Mkdir(root, 0o755))
 	w := watchAnywhere(t, root, "1h")
 	holder := fmt.Sprintf("pid %d", w.cmd.Process.Pid)
-	if portable || runtime.GOOS != "linux" && runtime.GOOS != "windows" {
+	if !tellsLocks {
 		holder = "is served by another collector"
 	}
 	for _, command := range []string{"watch", "prune"} {

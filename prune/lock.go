@@ -149,13 +149,19 @@ func (c *Collector) Lock() (release func(), err error) {
 	return release, err
 }
 
-// Holder says in words who holds the lock of root, without taking it. It returns "" if that is
-// nobody, or is not known: only Linux tells.
-func Holder(root string) string {
-	if held := fsys.Holder(root); held != nil {
-		return held.Error()
+// A Holding is what is known of the lock of a root.
+type Holding struct {
+	By    string // who holds it, in words; empty: nobody, or it is not known
+	Known bool   // whether it is held
+}
+
+// Holder looks who holds the lock of root, without taking it. Only Linux and Windows tell.
+func Holder(root string) Holding {
+	held, known := fsys.Holder(root)
+	if held == nil {
+		return Holding{Known: known}
 	}
-	return ""
+	return Holding{By: held.Error(), Known: known}
 }
 
 // enter is Lock for Run, which may follow.

@@ -30,16 +30,16 @@ func (o *options) ownRules() rules {
 
 // A served is what is known of the watch of a root.
 type served struct {
-	watch  *control.Found // nil: there is none that can be asked
-	err    error          // why one that there is cannot be asked
-	holder string         // who has the lock of the root, if there is no watch; empty: nobody, or it is not known
+	watch *control.Found // nil: there is none that can be asked
+	err   error          // why one that there is cannot be asked
+	lock  prune.Holding  // the lock of the root, if there is no watch
 }
 
 // findWatch finds the watch of root.
 func (o *options) findWatch(ctx context.Context, root string) (s served) {
 	defer o.underWay.begin("the watch of " + root)()
 	if s.watch, s.err = control.Find(ctx, root); s.watch == nil {
-		s.holder, _ = daemondir.Within(answerTimeout, "the lock of "+root, func() string { return prune.Holder(root) })
+		s.lock, _ = daemondir.Within(answerTimeout, "the lock of "+root, func() prune.Holding { return prune.Holder(root) })
 	}
 	return s
 }
@@ -86,8 +86,10 @@ func (s served) note(now time.Time) string {
 	switch {
 	case s.watch == nil && s.err != nil:
 		return fmt.Sprintf("The watch of this root cannot be asked: %s.\n", daemondir.Printable(s.err.Error()))
-	case s.watch == nil && s.holder != "":
-		return fmt.Sprintf("The root is served by %s, which cannot be asked from here.\n", daemondir.Printable(s.holder))
+	case s.watch == nil && s.lock.By != "":
+		return fmt.Sprintf("The root is served by %s, which cannot be asked from here.\n", daemondir.Printable(s.lock.By))
+	case s.watch == nil && !s.lock.Known:
+		return "No watch answers for this root; whether one serves it that cannot be asked is not known here.\n"
 	case s.watch == nil:
 		return "No watch serves this root: nothing is removed until you run runtimegc watch, or runtimegc prune.\n"
 	}

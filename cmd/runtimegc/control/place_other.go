@@ -21,21 +21,33 @@ type place struct{ dir, name string }
 
 func newPlace(_ string, id daemondir.FileID) (place, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("runtimegc-%d", os.Geteuid()))
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return place{}, err
+	p := place{dir, fmt.Sprintf("%x-%x-", id.Dev, id.Ino)}
+	if err := p.check(); !errors.Is(err, fs.ErrNotExist) { // else nobody has listened there yet
+		return p, err
 	}
-	info, err := os.Lstat(dir)
+	return p, nil
+}
+
+// check returns an error if the directory is not this user's alone.
+func (p place) check() error {
+	info, err := os.Lstat(p.dir)
 	if err == nil && (!info.IsDir() || !private(info)) {
-		err = fmt.Errorf("%s: %w", dir, errUntrusted)
+		err = fmt.Errorf("%s: %w", p.dir, errUntrusted)
 	}
-	return place{dir, fmt.Sprintf("%x-%x-", id.Dev, id.Ino)}, err
+	return err
 }
 
 func (p place) slot(n int) string { return filepath.Join(p.dir, p.name+fmt.Sprint(n)) }
 
 // listen listens on the first slot that is free. A file without a listener was left by a watch
-// that was killed.
+// that was killed. Only it makes the directory: list changes nothing.
 func (p place) listen() (listener net.Listener, err error) {
+	if err := os.Mkdir(p.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	for slot := range slots {
 		path := p.slot(slot)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -19,6 +19,9 @@ func TestSocketThatWasLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(p.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("unix", p.slot(0))
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +44,7 @@ func TestDirOfSomebodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(p.dir, 0o755); err != nil {
+	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newPlace(root, id); !errors.Is(err, errUntrusted) {

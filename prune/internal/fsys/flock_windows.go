@@ -3,6 +3,7 @@ package fsys
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"unsafe"
@@ -95,6 +96,23 @@ func (l *RootLock) Take() error {
 	return nil
 }
 
+// Holder returns who holds the lock of a root, without taking it, or nil if that is nobody. It
+// reports false if that cannot be determined.
+func Holder(root string) (held *HeldError, known bool) {
+	l, err := OpenLock(root)
+	if err != nil {
+		return nil, errors.Is(err, fs.ErrNotExist)
+	}
+	switch exists, err := mutexExists(l.name); {
+	case err != nil:
+		return nil, false
+	case !exists:
+		return nil, true
+	}
+	held, _ = l.findHolder()
+	return held, true
+}
+
 // nameOf returns the name of the mutex that says that pid holds l.
 func (l *RootLock) nameOf(pid uint32) string { return fmt.Sprintf("%s-%d", l.name, pid) }
 
@@ -125,19 +143,30 @@ func (l *RootLock) findHolder() (*HeldError, bool) {
 		return &HeldError{}, true
 	}
 	for _, pid := range pids {
-		name, err := windows.UTF16PtrFromString(l.nameOf(pid))
-		if err != nil {
-			continue
-		}
-		mutex, err := windows.OpenMutex(windows.SYNCHRONIZE, false, name)
-		if err == nil {
-			windows.CloseHandle(mutex)
-		}
-		if err == nil || err == windows.ERROR_ACCESS_DENIED {
+		if exists, _ := mutexExists(l.nameOf(pid)); exists {
 			return &HeldError{PID: fmt.Sprint(pid), Program: programOf(pid)}, true
 		}
 	}
 	return &HeldError{}, false
+}
+
+// mutexExists reports whether there is a mutex of that name, and makes none.
+func mutexExists(name string) (bool, error) {
+	p, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return false, err
+	}
+	switch mutex, err := windows.OpenMutex(windows.SYNCHRONIZE, false, p); err {
+	case nil:
+		windows.CloseHandle(mutex)
+		return true, nil
+	case windows.ERROR_ACCESS_DENIED: // that of another user, which we may not open
+		return true, nil
+	case windows.ERROR_FILE_NOT_FOUND:
+		return false, nil
+	default:
+		return false, os.NewSyscallError("OpenMutex", err)
+	}
 }
 
 // processIDs returns the pids of all processes.

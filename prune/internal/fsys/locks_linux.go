@@ -43,18 +43,21 @@ func findHolder(f *os.File) (*HeldError, bool) {
 	return &HeldError{PID: pid, Elsewhere: elsewhere}, true
 }
 
-// Holder returns who holds the lock of a root, without taking it, or nil if that is nobody, or
-// is not known.
-func Holder(root string) *HeldError {
+// Holder returns who holds the lock of a root, without taking it, or nil if that is nobody, as
+// far as the table of locks tells. It reports false if the table cannot be read.
+func Holder(root string) (held *HeldError, known bool) {
 	dir, err := os.Open(root)
 	if err != nil {
-		return nil
+		return nil, errors.Is(err, fs.ErrNotExist)
 	}
 	defer dir.Close()
-	if held, found := findHolder(dir); found && held.PID != "" {
-		return held
+	switch held, found := findHolder(dir); {
+	case found && held.PID != "":
+		return held, true
+	case found:
+		return nil, false
 	}
-	return nil
+	return nil, true
 }
 
 // A namespace identifies a pid namespace, as far as we may know.

@@ -7,9 +7,6 @@ import (
 	"os"
 )
 
-// Holder returns nil: it is not known.
-func Holder(string) *HeldError { return nil }
-
 // Locks returns an error.
 func Locks(*os.File) (map[uint64]string, error) {
 	return nil, errors.New("this system has no table of locks")

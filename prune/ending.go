@@ -10,11 +10,11 @@ import (
 )
 
 // An Ending is how a daemon's process has ended: by itself, with an exit code, or by a signal.
-// It is known of processes that have ended while Run watched them, on Linux since 6.15, and if
-// their parent has reaped them at once, as an init does.
+// It is known of processes that have ended while Run watched them: on Windows, and on Linux since
+// 6.15 if their parent has reaped them at once, as an init does.
 type Ending struct {
-	Code   int    `json:"exit_code"`
-	Signal string `json:"signal"` // such as "SIGKILL"; empty: it exited with Code
+	Code   int    `json:"exit_code"` // on Windows of 32 bits without a sign, such as 3221225477
+	Signal string `json:"signal"`    // such as "SIGKILL"; empty: it exited with Code
 }
 
 // MarshalJSON writes the one that it is: {"exit_code":3} or {"signal":"SIGKILL"}.
@@ -28,6 +28,9 @@ func (e Ending) MarshalJSON() ([]byte, error) {
 func (e Ending) String() string {
 	if e.Signal != "" {
 		return "killed by " + e.Signal
+	}
+	if code := uint32(e.Code); code >= 1<<16 { // of an exception, which nobody knows in decimal
+		return fmt.Sprintf("exit code %#x", code)
 	}
 	return fmt.Sprintf("exit code %d", e.Code)
 }

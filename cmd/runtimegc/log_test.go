@@ -86,6 +86,8 @@ func TestConsoleIsBrief(t *testing.T) {
 		{true, map[string]any{"event": "daemon.added", "daemon": "a", "dir": root + "/a", "root": home + "x"}, "daemon=a root=" + home + "x"},
 		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "exited"}, "daemon=a"},
 		{false, map[string]any{"event": "daemon.exited", "daemon": "a", "reason": "pid_reused"}, "daemon=a reason=pid_reused"},
+		{false, map[string]any{"event": "daemon.exited", "exit_code": json.Number("0"), "pid": json.Number("7")}, "exit_code=0"},
+		{false, map[string]any{"event": "daemon.exited", "exit_code": json.Number("3221225477")}, "exit_code=0xc0000005"},
 		{false, map[string]any{
 			"event": "sweep.done", "checked": json.Number("470"), "alive": json.Number("120"), "dead": json.Number("130"),
 			"unknown": json.Number("110"), "invalid": json.Number("110"), "refreshed": json.Number("120"), "removed": json.Number("130"),

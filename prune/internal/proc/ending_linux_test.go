@@ -19,65 +19,24 @@ func tellsEndings(t *testing.T) {
 	}
 }
 
-// announcedEnding starts a command, has its exit announced, and returns how it has ended.
-func announcedEnding(t *testing.T, reap bool, command ...string) *Ending {
-	t.Helper()
-	x := runExits(t)
-	cmd := exec.Command(command[0], command[1:]...)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	_, h := inspect(uint32(cmd.Process.Pid), Query{})
-	defer h.Close()
-	defer x.Remove(h)
-	if !x.Add(h, "a") {
-		t.Fatal("no room")
-	}
-	if reap {
-		go func() { _ = cmd.Wait() }()
-	} else {
-		t.Cleanup(func() { _ = cmd.Wait() })
-	}
-	_ = stdin.Close()
-	select {
-	case <-x.Announced():
-		return h.Ending()
-	case <-time.After(20 * time.Second):
-		t.Fatal("it was not announced")
-		return nil
-	}
-}
-
-// The exit of a process that is no child of ours tells its code, or the signal.
-func TestEnding(t *testing.T) {
+// The exit of a process tells the signal, or the code of the program that it ran last.
+func TestEndingBySignal(t *testing.T) {
 	tellsEndings(t)
 	for script, want := range map[string]Ending{
-		"read x; exit 3":                     {Code: 3},
-		"read x; exit 0":                     {Code: 0},
 		"read x; kill -KILL $$":              {Signal: "SIGKILL"},
 		"read x; kill -TERM $$":              {Signal: "SIGTERM"},
 		"ulimit -c 0; read x; kill -SEGV $$": {Signal: "SIGSEGV"},
 		"read x; kill -40 $$":                {Signal: "signal 40"},
 		"read x; exec sh -c 'exit 7'":        {Code: 7},
 	} {
-		got := announcedEnding(t, true, "sh", "-c", script)
-		for try := 0; got == nil && try < 20; try++ { // this process may be slow to reap it
-			got = announcedEnding(t, true, "sh", "-c", script)
-		}
-		if got == nil || *got != want {
-			t.Errorf("%s: %+v, want %+v", script, got, want)
-		}
+		wantEnding(t, want, func() *exec.Cmd { return exec.Command("sh", "-c", script) })
 	}
 }
 
 // A parent that does not reap holds up the announcement for a moment only.
 func TestEndingOfAZombie(t *testing.T) {
 	tellsEndings(t)
-	if got := announcedEnding(t, false, "sh", "-c", "read x; exit 3"); got != nil {
+	if got := announcedEnding(t, false, exec.Command("sh", "-c", "read x; exit 3")); got != nil {
 		t.Errorf("%+v of a process that was not reaped", got)
 	}
 }

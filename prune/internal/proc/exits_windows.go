@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -81,7 +82,8 @@ func (w *waiter) note(h Handle) {
 }
 
 // remove ends the wait for h. Microsoft's documentation of RegisterWaitForSingleObject: to
-// close a handle that is waited for is undefined. When this returns, no callback runs.
+// close a handle that is waited for is undefined. When this returns, no callback runs, and wait
+// does not return h: the system gives its number to the next handle.
 func (w *waiter) remove(h Handle) {
 	w.mu.Lock()
 	wait := w.waits[h]
@@ -89,6 +91,9 @@ func (w *waiter) remove(h Handle) {
 	w.mu.Unlock() // a callback may want it
 	_, _, _ = unregisterWaitEx.Call(uintptr(wait.pools), uintptr(windows.InvalidHandle))
 	waits.remove(wait.id)
+	w.mu.Lock()
+	w.exited = slices.DeleteFunc(w.exited, func(exited Handle) bool { return exited == h })
+	w.mu.Unlock()
 }
 
 // hasRoom returns true: a process may have millions of handles.

@@ -70,12 +70,12 @@ var ErrRefused = errors.New("refused as a runtime root")
 
 // CheckRoot returns [ErrRefused] if root is the root of a file system, the home directory
 // or a directory above it, or a directory for temporary files. It is also an error if root
-// is not a directory, or cannot be checked. A root that does not exist is no error. One of
+// is not a directory or below a file, or cannot be checked. A root that does not exist is no error. One of
 // those directories that does not answer is not the root, which does.
 func CheckRoot(root string) error {
 	info, err := os.Stat(root)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return checkAbove(root)
 	}
 	if err != nil {
 		return fmt.Errorf("checking root: %w", err)
@@ -123,4 +123,18 @@ func CheckRoot(root string) error {
 		}
 	}
 	return nil
+}
+
+// checkAbove returns an error if a root that does not exist lies below a file, where none can be
+// made. On Unix its own error says that (ENOTDIR), on Windows it is missing (ERROR_PATH_NOT_FOUND).
+func checkAbove(root string) error {
+	for dir := filepath.Dir(root); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("root %q cannot be made: %q is a file, not a directory", root, dir)
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
 }

@@ -150,6 +150,8 @@ func TestCheckRoot(t *testing.T) {
 		{"home is the file-system root: a directory", "/", elsewhere, fine},
 
 		{"a file", home, file, failed},
+		{"below a file", home, filepath.Join(file, "runtime"), failed},
+		{"far below a file", home, filepath.Join(file, "share", "runtime"), failed},
 		{"a symlink to itself", home, loop, failed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,9 +3,12 @@
 package proc
 
 import (
+	"os"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/shirou/gopsutil/v3/process"
 )
 
 // numCallbacks returns how many functions there are to be called back.
@@ -13,6 +16,34 @@ func numCallbacks() int {
 	waits.mu.Lock()
 	defer waits.mu.Unlock()
 	return len(waits.by)
+}
+
+// To wait for 200 processes takes no thread each.
+func TestFewThreadsWait(t *testing.T) {
+	threads := func() int {
+		n, err := (&process.Process{Pid: int32(os.Getpid())}).NumThreads()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n)
+	}
+	x := runExits(t)
+	cmd, _ := startSleeper(t)
+	before := threads()
+	for range 200 {
+		h := openHandle(uint32(cmd.Process.Pid))
+		defer h.Close()
+		if !x.Add(h, "d") {
+			t.Fatal("no room")
+		}
+		defer x.Remove(h)
+	}
+	// One for 63 of them; Go's runtime may start some.
+	more := threads() - before
+	t.Logf("%d threads more", more)
+	if more > 16 {
+		t.Errorf("%d threads more", more)
+	}
 }
 
 // What is removed is forgotten, by the system as well, while those beside it are waited for.

@@ -175,9 +175,16 @@ func TestLifeAnywhere(t *testing.T) {
 	if exited["pid"] != float64(process.Process.Pid) {
 		t.Errorf("pid %v has exited, not %d", exited["pid"], process.Process.Pid)
 	}
-	w.wait(patience, 1, "daemon.removed", "dies")
+	removed := w.wait(patience, 1, "daemon.removed", "dies")
 	if dies.Exists() {
 		t.Error("the dir is still there")
+	}
+	if runtime.GOOS == "windows" && !portable { // whose code of what os.Process.Kill has killed is 1
+		for _, e := range []map[string]any{exited, removed} {
+			if e["exit_code"] != float64(1) {
+				t.Errorf("it does not say how it has ended: %v", e)
+			}
+		}
 	}
 	w.sweeps(3)
 	hasAll(t, stays)

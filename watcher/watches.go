@@ -177,10 +177,10 @@ func (w *watches) drop(root, name string) {
 	if !ok {
 		return
 	}
-	// fsnotify 1.10 closes a watch's handle again on Windows if Remove comes after an event and
-	// before its reader has it. By then it may be the handle of something else of this process.
-	// There a watch is stored by the dir's index, so Add finds the right one, and it ends with
-	// the dir (ERROR_ACCESS_DENIED) or the session.
+	// fsnotify 1.10.1 closes a watch's handle again on Windows if Remove comes after an event and
+	// before its reader has it (its issue 768). By then it may be the handle of something else of
+	// this process, or of Go's runtime. There a watch is stored by the dir's index, so Add finds
+	// the right one, and it ends with the dir (ERROR_ACCESS_DENIED) or the session.
 	if runtime.GOOS != "windows" {
 		// The error can only be that fsnotify or the kernel has removed the watch already,
 		// because the dir was removed.

@@ -92,7 +92,7 @@ func TestHostileRootAsOrdinaryUser(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	noError(t, os.Mkdir(home, 0o755))
 	tests := filepath.Join(home, "integration.test")
-	noError(t, daemondirtest.CopyProgram(tests, trampolineImage(t)))
+	noError(t, daemondirtest.CopyProgram(tests, ownProgram(t)))
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^(TestHostileRoot|TestHostileRootOnTheConsole)$")
 	cmd.Dir, cmd.SysProcAttr = home, ordinaryUser(t, home)
 	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "GCTEST_LONG=", "GCTEST_BINARY="+binary(t))

@@ -119,7 +119,7 @@ func must[T any](value T, err error) T {
 // startBare starts a bare loop and returns when it waits.
 func startBare(b *testing.B, kind, where string) *quietWatch {
 	b.Helper()
-	cmd := exec.Command(trampolineImage(b))
+	cmd := exec.Command(ownProgram(b))
 	cmd.Env = append(os.Environ(), bareEnv+"="+kind+" "+where)
 	w := startLines(b, cmd)
 	w.waitFor("ready")

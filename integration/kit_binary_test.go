@@ -96,6 +96,14 @@ func goBuild(dir, program string, flags ...string) (string, error) {
 	return path, nil
 }
 
+// ownProgram returns the path of the tests' own binary.
+func ownProgram(t testing.TB) string {
+	t.Helper()
+	self, err := os.Executable()
+	noError(t, err)
+	return self
+}
+
 // goEnv is the environment of the go command: with a build cache in scratch, should
 // there be no place for one.
 func goEnv(scratch string) []string {

@@ -81,10 +81,7 @@ func ownNamespace(t *testing.T) *syscall.SysProcAttr {
 		}
 		return attr
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := ownProgram(t)
 	cmd := exec.Command(self, inNamespaceArg, "", "", "", "/bin/true")
 	cmd.SysProcAttr = attr()
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -97,10 +94,7 @@ func ownNamespace(t *testing.T) *syscall.SysProcAttr {
 // name lives, unless name is empty.
 func startWatchInNamespace(t *testing.T, by []string, root, name string, args ...string) *watchProcess {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := ownProgram(t)
 	by = append([]string{self, inNamespaceArg, trampolineImage(t), root, name}, by...)
 	return startWatchBy(t, by, ownNamespace(t), root, args...)
 }

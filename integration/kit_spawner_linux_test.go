@@ -41,13 +41,9 @@ func trampolineImage(t testing.TB) string {
 		}
 		return shared.image
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	image := filepath.Join(dir, "trampoline")
-	if err := os.Link(self, image); err != nil {
-		noError(t, daemondirtest.CopyProgram(image, self))
+	if err := os.Link(ownProgram(t), image); err != nil {
+		noError(t, daemondirtest.CopyProgram(image, ownProgram(t)))
 	}
 	shared.image = image
 	return image

@@ -204,8 +204,7 @@ func TestLifeAnywhere(t *testing.T) {
 // workIn starts a process whose working directory is dir, and returns what ends it.
 func workIn(t *testing.T, dir string) (end func()) {
 	t.Helper()
-	self, err := os.Executable()
-	noError(t, err)
+	self := ownProgram(t)
 	cmd := exec.Command(self)
 	cmd.Env, cmd.Dir = append(os.Environ(), trampolineEnv+"=1"), dir
 	noError(t, cmd.Start())

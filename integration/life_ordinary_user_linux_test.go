@@ -24,7 +24,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	noError(t, os.Mkdir(home, 0o755))
 	// A copy, because a file of root's may not be linked by others.
 	tests := filepath.Join(home, "integration.test")
-	noError(t, daemondirtest.CopyProgram(tests, trampolineImage(t)))
+	noError(t, daemondirtest.CopyProgram(tests, ownProgram(t)))
 	attr := ordinaryUser(t, home)
 	again := []string{"TestBirthRefreshExitRemoval", "TestRespawn", "TestZombie", "TestRefreshAddsTheNumber"}
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^("+strings.Join(again, "|")+")$")

@@ -301,8 +301,7 @@ func TestFUSERoot(t *testing.T) {
 	if err != nil {
 		t.Skip("flock is not installed")
 	}
-	self, err := os.Executable()
-	noError(t, err)
+	self := ownProgram(t)
 	holder := exec.Command(self, inNamespaceArg, "", "", "", flock, filepath.Join(root, lockFile), "sleep", "1000")
 	holder.SysProcAttr = ownNamespace(t)
 	holder.SysProcAttr.Pdeathsig = syscall.SIGKILL

@@ -283,6 +283,14 @@ func TestForeignByUser(t *testing.T) {
 	if uid, err := userOf(1); err == nil && uid != st.Uid && !(Query{Dir: dir}).foreign(1) {
 		t.Error("the first process is taken for ours")
 	}
+	if os.Geteuid() == 0 { // else the first process is another user's
+		if err := os.Chown(dir, 65534, -1); err != nil {
+			t.Fatal(err)
+		}
+		if !(Query{Dir: dir}).foreign(int32(os.Getpid())) {
+			t.Error("root's process is taken for that of the directory's owner")
+		}
+	}
 	if (Query{Dir: filepath.Join(dir, "no")}).foreign(1) {
 		t.Error("without a directory")
 	}

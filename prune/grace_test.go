@@ -21,8 +21,8 @@ func (b *bench) liveSince(t *testing.T, age time.Duration) (d daemondirtest.Dir,
 		killed := time.Now()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		daemondirtest.Eventually(t, "the exit is noticed, on Linux without a sweep", func() bool {
-			if portable {
+		daemondirtest.Eventually(t, "the exit is noticed, without a sweep where exits are announced", func() bool {
+			if portable && time.Since(killed) > 500*time.Millisecond {
 				b.w.SetSynced()
 			}
 			return len(b.log.Events("daemon.exited")) > 0
@@ -37,9 +37,11 @@ func TestExitIsRecorded(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour, StaleAfter: time.Hour})
 	d, kill := b.liveSince(t, 30*time.Minute)
 	killed := kill()
-	daemondirtest.Eventually(t, "the exit is recorded", func() bool {
-		return entryOf(t, d).LastSeen.MS >= uint64(killed.UnixMilli())
-	})
+	// Not by looking into the sidecar: who has it open is in the way of the lease.
+	daemondirtest.Eventually(t, "the exit is recorded", func() bool { return len(b.log.Events("sidecar.refreshed")) > 0 })
+	if seen := entryOf(t, d).LastSeen.MS; seen < uint64(killed.UnixMilli()) {
+		t.Errorf("last seen at %d, and killed at %d", seen, killed.UnixMilli())
+	}
 	line := b.wantEvents("daemon.exited", 1)[0]
 	if want := float64(entryOf(t, d).LastSeen.MS + 3_600_000); line["stale_at_unix_ms"] != want {
 		t.Errorf("stale at %v, want %v", line["stale_at_unix_ms"], want)

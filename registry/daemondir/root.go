@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
 // DefaultRoot returns the runtime root that the running-process package uses on this
@@ -74,7 +75,7 @@ var ErrRefused = errors.New("refused as a runtime root")
 // those directories that does not answer is not the root, which does.
 func CheckRoot(root string) error {
 	info, err := os.Stat(root)
-	if errors.Is(err, fs.ErrNotExist) {
+	if noSuchPath(err) {
 		return checkAbove(root)
 	}
 	if err != nil {
@@ -126,15 +127,21 @@ func CheckRoot(root string) error {
 }
 
 // checkAbove returns an error if a root that does not exist lies below a file, where none can be
-// made. On Unix its own error says that (ENOTDIR), on Windows it is missing (ERROR_PATH_NOT_FOUND).
+// made.
 func checkAbove(root string) error {
 	for dir := filepath.Dir(root); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err == nil && !info.IsDir() {
 			return fmt.Errorf("root %q cannot be made: %q is a file, not a directory", root, dir)
 		}
-		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+		if !noSuchPath(err) || dir == filepath.Dir(dir) {
 			return nil
 		}
 	}
+}
+
+// noSuchPath reports whether err says that a path does not exist. One below a file is ENOTDIR on
+// Unix, and on Windows ERROR_PATH_NOT_FOUND, as it is below what does not exist.
+func noSuchPath(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

@@ -24,7 +24,7 @@ func TestUnknownVariables(t *testing.T) {
 		"RUNTIMEGC_STALE_AFTR=s3cret":  "environment variable RUNTIMEGC_STALE_AFTR is not a setting, and has no effect; did you mean RUNTIMEGC_STALE_AFTER?",
 		"RUNTIMEGC_ROOTS=s3cret":       "environment variable RUNTIMEGC_ROOTS is not a setting, and has no effect; did you mean RUNTIMEGC_ROOT?",
 		"RUNTIMEGC_HELP=s3cret":        "environment variable RUNTIMEGC_HELP is not a setting, and has no effect",
-		"RUNTIMEGC_\x1b[31m=s3cret":    `environment variable RUNTIMEGC_\x1b[31m is not a setting, and has no effect`,
+		"RUNTIMEGC_\x1b[31H=s3cret":    `environment variable RUNTIMEGC_\x1b[31H is not a setting, and has no effect`,
 	} {
 		got := ""
 		for _, u := range unknownVariables(root, []string{"A=b", entry}) {

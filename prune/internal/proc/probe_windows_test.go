@@ -27,7 +27,7 @@ func TestInspectOfHandles(t *testing.T) {
 	if f.Start.MS > now || f.Start.MS+uint64(time.Hour.Milliseconds()) < now {
 		t.Errorf("started at %d, now is %d", f.Start.MS, now)
 	}
-	q.Dir = os.TempDir()
+	q.Dir = t.TempDir()
 	f, h = inspect(pid, q)
 	h.Close()
 	if f.Exe != ExeElsewhere {

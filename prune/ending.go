@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"sync"
 
 	"runtimegc/prune/internal/proc"
@@ -29,10 +30,16 @@ func (e Ending) String() string {
 	if e.Signal != "" {
 		return "killed by " + e.Signal
 	}
-	if code := uint32(e.Code); code >= 1<<16 { // of an exception, which nobody knows in decimal
-		return fmt.Sprintf("exit code %#x", code)
+	return "exit code " + FormatExitCode(e.Code)
+}
+
+// FormatExitCode writes an exit code as its system does: that of an exception on Windows, such as
+// 0xc0000005, which nobody knows in decimal, in hex.
+func FormatExitCode(code int) string {
+	if code := uint32(code); code >= 1<<16 {
+		return fmt.Sprintf("%#x", code)
 	}
-	return fmt.Sprintf("exit code %d", e.Code)
+	return strconv.Itoa(code)
 }
 
 // endings are those of the daemons that are dead now.

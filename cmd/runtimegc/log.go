@@ -114,9 +114,9 @@ func humanize(fields map[string]any, manyRoots bool, home string) {
 			delete(fields, key)
 			text := prune.FormatDuration(prune.DurationOfMS(n), 3)
 			fields[strings.TrimSuffix(key, "_ms")] = strings.ReplaceAll(text, " ", "") // the console quotes spaces
-		case key == "exit_code" && n >= 1<<16: // of an exception, on Windows
-			fields[key] = fmt.Sprintf("%#x", uint32(n))
-		case n == 0 && key != "exit_code" && key != "client_uid": // those mean something
+		case key == "exit_code":
+			fields[key] = prune.FormatExitCode(int(n))
+		case n == 0 && key != "client_uid": // that means something
 			delete(fields, key)
 		}
 	}

@@ -71,8 +71,8 @@ var ErrRefused = errors.New("refused as a runtime root")
 
 // CheckRoot returns [ErrRefused] if root is the root of a file system, the home directory
 // or a directory above it, or a directory for temporary files. It is also an error if root
-// is not a directory or below a file, or cannot be checked. A root that does not exist is no error. One of
-// those directories that does not answer is not the root, which does.
+// is not a directory, lies below a file, or cannot be checked. A root that does not exist is
+// no error. One of those directories that does not answer is not the root, which does.
 func CheckRoot(root string) error {
 	info, err := os.Stat(root)
 	if noSuchPath(err) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -274,16 +275,31 @@ func mkdir(t *testing.T, path string) string {
 
 func rename(t *testing.T, from, to string) {
 	t.Helper()
-	if err := os.Rename(from, to); err != nil {
-		t.Fatal(err)
-	}
+	unlessOpen(t, func() error { return os.Rename(from, to) })
 }
 
 func removeAll(t *testing.T, path string) {
 	t.Helper()
-	if err := os.RemoveAll(path); err != nil {
-		t.Fatal(err)
-	}
+	unlessOpen(t, func() error {
+		err := os.RemoveAll(path)
+		if _, statErr := os.Lstat(path); err == nil && statErr == nil {
+			err = fs.ErrExist // until the others have closed it
+		}
+		return err
+	})
+}
+
+// unlessOpen does what Windows may refuse while the watch has something open, such as a rename
+// of a dir with a file that it reads. There it is tried again.
+func unlessOpen(t *testing.T, do func() error) {
+	t.Helper()
+	daemondirtest.Eventually(t, "nothing to be open", func() bool {
+		err := do()
+		if err != nil && runtime.GOOS != "windows" {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
 // newRoot returns a runtime root of its own, in a parent of its own.

@@ -252,14 +252,14 @@ func (s *session) confirm(name string) {
 	s.read(name)
 }
 
-// rewatch watches and reads the dirs that have lost their watch. If the root or a directory
-// above it has, a new session must begin.
+// rewatch watches and reads the dirs that have lost their watch. If that does not heal it, a new
+// session must begin.
 func (s *session) rewatch() {
-	names, above := s.watches.lost(s.dir)
+	names, rearm := s.watches.lost(s.dir)
 	for _, name := range names {
 		s.pending.names.Add(name, time.Time{})
 	}
-	if above {
+	if rearm {
 		s.pending.setRearm()
 	}
 }
@@ -294,11 +294,18 @@ func (s *session) read(name string) {
 func (s *session) watch(name string) {
 	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
-		if s.recheck == nil {
-			s.recheck = time.After(recheckDelay)
-		}
+		s.rewatchSoon()
+	}
+	if storedByIndex && s.watches.canAdd(name) {
+		s.rewatchSoon()
 	}
 	s.watches.add(s.dir, name)
+}
+
+func (s *session) rewatchSoon() {
+	if s.recheck == nil {
+		s.recheck = time.After(recheckDelay)
+	}
 }
 
 // take updates the registry and the watch of name with the result of a read.

@@ -244,12 +244,12 @@ func TestEventlessFileSystem(t *testing.T) {
 	// A change of time raises no event that is heeded, so whoever sees it has polled.
 	for i := range 10 {
 		when := time.Unix(1000+int64(i), 0)
-		if err := os.Chtimes(sidecarPath(root, "a"), when, when); err != nil {
+		if err := os.Chtimes(filepath.Join(root, "a", daemondir.PIDFileName), when, when); err != nil {
 			t.Fatal(err)
 		}
 		daemondirtest.Eventually(t, "the new time", func() bool {
 			e, _ := w.registry.Get("a")
-			return e.Sidecar.MTime == when.UnixNano()
+			return e.PIDFile.MTime == when.UnixNano()
 		})
 	}
 	w.stop()
@@ -404,9 +404,9 @@ func TestFilesInRoot(t *testing.T) {
 
 // Names that need care somewhere: in fsnotify, in paths, in logs.
 func TestNames(t *testing.T) {
-	names := []string{"...", "a b", "-rf", "*", "ü", "daemon.pid", strings.Repeat("n", 243)}
+	names := []string{"a b", "-rf", "ü", "daemon.pid", strings.Repeat("n", 243)}
 	if runtime.GOOS != "windows" {
-		names = append(names, "a\nb", `a\b`, "\xff\xfe", "a:b")
+		names = append(names, "...", "*", "a\nb", `a\b`, "\xff\xfe", "a:b")
 	}
 	root := newRoot(t)
 	w := start(t, setup{Root: root})

@@ -19,7 +19,7 @@ func TestStall(t *testing.T) {
 		<-release
 		return "holder", func() {}, nil
 	}})
-	w.stall.limit = 50 * time.Millisecond
+	w.stall.limit = time.Second // no step but the held one may take as long
 	w.run()
 	w.waitFor("watch.degraded", 1)
 	if line := w.log.Events("watch.degraded")[0]; line["reason"] != noAnswer || line["dir"] != root {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,13 +101,17 @@ func TestRunEndsWithContext(t *testing.T) {
 	}
 }
 
-// testLock counts how often it is held. Like the real one it keeps the root open.
+// testLock counts how often it is held. Like the real one it keeps the root open where that
+// does not stand in the way of its removal.
 type testLock struct{ taken, held atomic.Int32 }
 
 func (l *testLock) lock(root string) (string, func(), error) {
 	dir, err := os.Open(root)
 	if err != nil {
 		return "", nil, err
+	}
+	if runtime.GOOS == "windows" {
+		dir.Close()
 	}
 	l.taken.Add(1)
 	l.held.Add(1)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,6 +17,11 @@ import (
 
 // errMounted is the reason to poll a dir on which a file system is mounted.
 var errMounted = errors.New("a file system is mounted on a daemon dir")
+
+// storedByIndex says how fsnotify stores watches: on Windows under the index of the directory,
+// so that Add of one that has come back is no new watch, and its events may bear another name
+// (see lost).
+const storedByIndex = runtime.GOOS == "windows"
 
 // watches knows what a session watches, and what it polls because it cannot be watched.
 type watches struct {
@@ -38,6 +44,7 @@ type watches struct {
 	byID   map[daemondir.FileID]string
 
 	others map[string]struct{} // the watches of the root and above it, at the last call of lost
+	missed map[string]struct{} // what the last call of lost returned, if watches are storedByIndex
 
 	polled map[string]error // daemon dirs that are polled, and why
 	full   bool             // no more watches can be added until the next retry
@@ -181,7 +188,7 @@ func (w *watches) drop(root, name string) {
 	// before its reader has it (its issue 768). By then it may be the handle of something else of
 	// this process, or of Go's runtime. There a watch is stored by the dir's index, so Add finds
 	// the right one, and it ends with the dir (ERROR_ACCESS_DENIED) or the session.
-	if runtime.GOOS != "windows" {
+	if !storedByIndex {
 		// The error can only be that fsnotify or the kernel has removed the watch already,
 		// because the dir was removed.
 		_ = w.fsn.Remove(filepath.Join(root, name))
@@ -194,13 +201,19 @@ func (w *watches) drop(root, name string) {
 
 // lost drops and returns the daemon dirs in root that have a watch here, but not in fsnotify:
 // this happens when dirs are renamed faster than it reads events (see byName), and when
-// something that was mounted on one is unmounted. It also reports whether the watch of the
-// root, or of a directory above it, was there at the last call and is no longer.
-func (w *watches) lost(root string) (names []string, above bool) {
+// something that was mounted on one is unmounted. It also reports whether only a new session
+// heals: the watch of the root, or of a directory above it, was there at the last call and is no
+// longer; or, on Windows, a dir was lost at two calls in a row. That one has been moved out of the
+// root and in again under another name, and its events still come under the old one.
+func (w *watches) lost(root string) (names []string, rearm bool) {
 	if w.fsn == nil {
 		return nil, false
 	}
 	list, n := w.fsn.WatchList(), 0
+	if storedByIndex {
+		slices.Sort(list)
+		list = slices.Compact(list) // one that has moved out may still have the name of another
+	}
 	others := make(map[string]struct{})
 	for _, path := range list {
 		name, inside := strings.CutPrefix(path, root+string(filepath.Separator))
@@ -215,11 +228,21 @@ func (w *watches) lost(root string) (names []string, above bool) {
 	}
 	for path := range w.others {
 		if _, ok := others[path]; !ok {
-			above = true
+			rearm = true
 		}
 	}
 	w.others = others
-	return names, above
+	if storedByIndex {
+		missed := make(map[string]struct{}, len(names))
+		for _, name := range names {
+			missed[name] = struct{}{}
+			if _, ok := w.missed[name]; ok {
+				rearm = true
+			}
+		}
+		w.missed = missed
+	}
+	return names, rearm
 }
 
 // dropUnlisted drops and returns the daemon dirs whose watches are not in list.

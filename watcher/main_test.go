@@ -116,11 +116,14 @@ func (w *running) run() {
 }
 
 // overflow makes the current session believe that the kernel's queue was full.
-func (w *running) overflow() {
+func (w *running) overflow() { w.error(fsnotify.ErrEventOverflow) }
+
+// error makes the current session believe that fsnotify has said err.
+func (w *running) error(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.session != nil {
-		w.session.pending.error(fsnotify.ErrEventOverflow)
+		w.session.pending.error(err)
 	}
 }
 

@@ -26,7 +26,7 @@ type pending struct {
 	names *registry.Queue // daemon dirs to read
 	ours  *registry.Queue // daemon dirs whose sidecar we have probably written ourselves
 	root  chan struct{}   // one slot: check the root itself
-	lost  chan struct{}   // one slot: events were lost
+	lost  chan error      // one slot: events were lost, as this says
 
 	mu    sync.Mutex          // guards moved and rearm
 	moved map[string]struct{} // daemon dirs whose watch may be gone or on another dir
@@ -43,7 +43,7 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 		names:   registry.NewQueue(),
 		ours:    registry.NewQueue(),
 		root:    make(chan struct{}, 1),
-		lost:    make(chan struct{}, 1),
+		lost:    make(chan error, 1),
 		moved:   make(map[string]struct{}),
 	}
 }
@@ -183,8 +183,12 @@ func (p *pending) above(path string, op fsnotify.Op) bool {
 // error except EINVAL: that is fsnotify removing a watch that the kernel has already
 // removed, because its dir was renamed away and deleted.
 func (p *pending) error(err error) {
-	if !errors.Is(err, syscall.EINVAL) {
-		signal(p.lost)
+	if errors.Is(err, syscall.EINVAL) {
+		return
+	}
+	select {
+	case p.lost <- err:
+	default:
 	}
 }
 

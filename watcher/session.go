@@ -160,9 +160,12 @@ func (s *session) loop(ctx context.Context, state rootState) {
 				return
 			}
 			s.rewatch()
-		case <-s.pending.lost:
+		case err := <-s.pending.lost:
 			if wait, ok := s.resync.overflow(time.Now()); ok {
-				s.opts.Log.Warn().Str("event", "events.overflow").Int64("resync_in_ms", wait.Milliseconds()).
+				if errors.Is(err, fsnotify.ErrEventOverflow) {
+					err = nil // the event's name says it
+				}
+				s.opts.Log.Warn().Err(err).Str("event", "events.overflow").Int64("resync_in_ms", wait.Milliseconds()).
 					Msg("events were lost; reading the runtime root again")
 				s.overflows.Add(1)
 				resync = time.After(wait)

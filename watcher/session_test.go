@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -289,8 +290,8 @@ func TestOverflow(t *testing.T) {
 			t.Errorf("%s is %v, want %v", field, line[field], want)
 		}
 	}
-	if n := w.count("events.overflow"); n != 1 {
-		t.Errorf("%d times events.overflow", n)
+	if said := w.log.Events("events.overflow"); len(said) != 1 || said[0]["error"] != nil {
+		t.Errorf("said %v", said)
 	}
 	// And every watch that was gone is there again.
 	w.checkWatched()
@@ -299,6 +300,17 @@ func TestOverflow(t *testing.T) {
 }
 
 // While the root is missing its parent's events may be lost as well.
+// Events may be lost for another reason; then it is said.
+func TestOverflowSaysWhy(t *testing.T) {
+	w := start(t, setup{Root: newRoot(t)})
+	w.waitFor("root.found", 1)
+	w.error(syscall.EIO)
+	w.waitFor("registry.resynced", 1)
+	if said := w.log.Events("events.overflow"); len(said) != 1 || said[0]["error"] != syscall.EIO.Error() {
+		t.Errorf("said %v", said)
+	}
+}
+
 func TestOverflowWithoutRoot(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "runtime")
 	w := start(t, setup{Root: root})

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"runtimegc/registry/daemondir"
@@ -287,6 +288,9 @@ func (s *session) answerPing() {
 
 // read watches the dir name, reads it, and updates the registry.
 func (s *session) read(name string) {
+	if s.watches.canAdd(name) {
+		name = strings.Clone(name) // it may be a part of an event's path, and is kept
+	}
 	s.watch(name)
 	e, err := daemondir.Read(s.dir, name)
 	s.take(name, e, err)

@@ -235,7 +235,7 @@ func (o *watchOptions) newRootWatch(root string, counts *metrics.Root) (*rootWat
 	if err != nil {
 		return nil, err
 	}
-	if w.collector, err = o.newCollector(w.reg, o.ownRules(), o.dryRun, counts.Trace(), w.onRole); err != nil {
+	if w.collector, err = o.newCollector(w.reg, o.ownRules(), o.dryRun, givingBack(counts.Trace()), w.onRole); err != nil {
 		return nil, err
 	}
 	return w, counts.Expose(w.collector, w.watcher)
@@ -295,6 +295,26 @@ func (w *rootWatch) logStarted(role prune.Role) {
 func oneProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
+	}
+}
+
+// muchRemoved is so many dirs that what they took in memory is worth to be given back: 1 MiB.
+const muchRemoved = 1000
+
+// givingBack returns a trace that gives memory back to the system after the first sweep, and
+// after one that has removed many dirs, and that calls next, unless it is nil. By itself Go's
+// runtime keeps half as much again as is used, and gives back what it does not need only after
+// minutes.
+func givingBack(next func(prune.TraceEvent)) func(prune.TraceEvent) {
+	first := true
+	return func(e prune.TraceEvent) {
+		if next != nil {
+			next(e)
+		}
+		if e.Event == "sweep.done" && (first || e.Stats.Removed >= muchRemoved) {
+			first = false
+			debug.FreeOSMemory()
+		}
 	}
 }
 

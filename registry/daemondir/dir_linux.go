@@ -23,19 +23,19 @@ type Dir struct {
 // of that name; a symlink does not count.
 func Open(root, name string) (*Dir, error) {
 	path := filepath.Join(root, name)
-	return openDirAt(unix.AT_FDCWD, path, path, unix.O_PATH)
+	return openDirAt(unix.AT_FDCWD, path, name, path, unix.O_PATH)
 }
 
-// openDirAt opens name in the directory in, as path.
-func openDirAt(in int, name, path string, flags int) (*Dir, error) {
-	fd, err := openat(in, name, flags|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+// openDirAt opens the daemon dir name, which is at in the directory in. path is for errors.
+func openDirAt(in int, at, name, path string, flags int) (*Dir, error) {
+	fd, err := openat(in, at, flags|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ESTALE { // see openError
 		err = unix.ENOENT
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "opening daemon dir", Path: path, Err: err}
 	}
-	d := &Dir{fd: fd, name: filepath.Base(path)}
+	d := &Dir{fd: fd, name: name}
 	st, err := statx(fd, "")
 	if err != nil {
 		unix.Close(fd)
@@ -105,7 +105,7 @@ func (r *Root) Close() error { return unix.Close(r.fd) }
 // OpenDir is like the function [Open], for callers that also list the dir or lock it.
 func (r *Root) OpenDir(name string) (*Dir, error) {
 	// O_NONBLOCK, because it may be a FIFO by now.
-	return openDirAt(r.fd, name, filepath.Join(r.path, name), unix.O_RDONLY|unix.O_NONBLOCK)
+	return openDirAt(r.fd, name, name, filepath.Join(r.path, name), unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
 // PIDStamp is like the function [PIDStamp], with one system call on a short path.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 )
 
@@ -28,7 +29,7 @@ type Row struct {
 	UsedBy  int32  `json:"used_by,omitempty"`
 
 	// Bytes is what its removal would free: the sizes of files without another link. It is
-	// nil unless [Collector.Measure] has set it.
+	// nil unless [Planner.Measure] has set it.
 	Bytes *int64 `json:"bytes,omitempty"`
 
 	// Ending is how its process has ended, if a collector that watched it knows.
@@ -83,31 +84,62 @@ type Plan struct {
 	Rows []Row // one for each entry of the registry, in no order
 }
 
-// Plan judges every entry of the registry, and makes the checks before a removal for those
-// that are due; while Run follows another collector, none is. It changes nothing and takes
-// no lock, so it may be called while Run runs. It ends early when ctx is done.
+// Plan judges every entry of the registry as a [Planner] does. It ends early when ctx is done.
 func (c *Collector) Plan(ctx context.Context) Plan {
-	c.updateScope()
-	p := Plan{At: c.now()}
-	w := &worker{Collector: c, staleAfter: c.Times().StaleAfter, dryRun: true}
-	defer w.close()
+	planner := c.NewPlanner()
+	defer planner.Close()
+	p := Plan{At: planner.At}
 	for _, name := range c.reg.Names() {
 		if ctx.Err() != nil {
 			break
 		}
-		it := c.inspect(name, p.At, w.staleAfter)
-		switch following := c.lock.following.Load(); {
-		case following && it.row.Decision == Remove:
-			it.row.Decision = Keep
-		case following:
-		case daemondir.Quarantined(name):
-			it = w.finish(it).item
-		case it.row.Decision == Remove:
-			it = w.remove(it).item
-		}
-		p.Rows = append(p.Rows, it.row)
+		p.Rows = append(p.Rows, planner.row(c.inspect(name, p.At, planner.worker.staleAfter)))
 	}
 	return p
+}
+
+// A Planner judges daemon dirs one by one, and makes the checks before a removal for those
+// that are due; while Run follows another collector, none is. It changes nothing and takes no
+// lock, so it may be used while Run runs. It is for one goroutine. Make it with
+// [Collector.NewPlanner] and close it.
+type Planner struct {
+	At time.Time // at which all are judged: when it was made
+
+	worker *worker
+	root   *fsys.Root // for Measure; nil: not opened yet
+}
+
+// NewPlanner returns a Planner of the root of c.
+func (c *Collector) NewPlanner() *Planner {
+	c.updateScope()
+	return &Planner{At: c.now(), worker: &worker{Collector: c, staleAfter: c.Times().StaleAfter, dryRun: true}}
+}
+
+// Judge judges a dir as it was read, whether or not the registry has it.
+func (p *Planner) Judge(e daemondir.Entry) Row {
+	return p.row(p.worker.inspectEntry(e, p.At, p.worker.staleAfter))
+}
+
+func (p *Planner) row(it item) Row {
+	w := p.worker
+	switch following := w.lock.following.Load(); {
+	case following && it.row.Decision == Remove:
+		it.row.Decision = Keep
+	case following:
+	case daemondir.Quarantined(it.entry.Name):
+		it = w.finish(it).item
+	case it.row.Decision == Remove:
+		it = w.remove(it).item
+	}
+	return it.row
+}
+
+// Close closes what was opened for the checks.
+func (p *Planner) Close() {
+	p.worker.close()
+	if p.root != nil {
+		p.root.Close()
+	}
 }
 
 // inspect probes and judges one entry, without using what is already known of the daemon.
@@ -116,9 +148,13 @@ func (c *Collector) inspect(name string, now time.Time, staleAfter time.Duration
 	if !ok {
 		e = daemondir.Entry{Name: name, Problem: daemondir.ProblemNoSidecar}
 	}
+	return c.inspectEntry(e, now, staleAfter)
+}
+
+func (c *Collector) inspectEntry(e daemondir.Entry, now time.Time, staleAfter time.Duration) item {
 	var l Liveness
 	if e.Problem == daemondir.ProblemNone {
-		p := c.probe(e, e.PID, c.path(name))
+		p := c.probe(e, e.PID, c.path(e.Name))
 		p.close()
 		l = p.Liveness
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +23,11 @@ import (
 // scan does not delay the notice of a birth. 64 dirs take 2 to 5 ms.
 const scanBatch = 64
 
-// busyPatience is how long [Scan] waits for dirs that are busy, when all others have been read.
-// Elsewhere than on Windows a dir is busy while a sidecar is being written; there it is as long
+// listBatch is how many names are listed at a time: an [fs.DirEntry] takes 100 bytes of memory,
+// of which only the name is kept.
+const listBatch = 1024
+
+// busyPatience is how long [ReadDirs] waits in all for dirs that are busy. Elsewhere than on Windows a dir is busy while a sidecar is being written; there it is as long
 // as another process has it open and does not share it.
 const busyPatience = 2 * time.Second
 
@@ -52,17 +57,21 @@ func listDirs(root string, want fs.FileInfo) ([]string, error) {
 			return nil, fmt.Errorf("listing root: %w", cmp.Or(err, errReplaced))
 		}
 	}
-	entries, err := f.ReadDir(-1)
-	if err != nil {
-		return nil, fmt.Errorf("listing root: %w", err)
-	}
-	names := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		if entry.IsDir() {
-			names = append(names, entry.Name())
+	var names []string
+	for {
+		entries, err := f.ReadDir(listBatch)
+		for _, entry := range entries {
+			if entry.IsDir() {
+				names = append(names, entry.Name())
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return names, nil
+		case err != nil:
+			return nil, fmt.Errorf("listing root: %w", err)
 		}
 	}
-	return names, nil
 }
 
 // scan reads every dir in the root, and every other name that the registry has.
@@ -133,36 +142,40 @@ func (s *session) readMissed(listed []string) {
 	}
 }
 
+// A reading is what became of reading one daemon dir.
+type reading struct {
+	name  string
+	entry daemondir.Entry
+	err   error
+}
+
+func read(root, name string) reading {
+	e, err := daemondir.Read(root, name)
+	return reading{name, e, err}
+}
+
 // readEach reads the named daemon dirs with one goroutine per processor, because reading
 // takes most of the time of a scan. It calls meanwhile while they read, and then take with
 // each result.
 func readEach(root string, names []string, meanwhile func(), take func(name string, e daemondir.Entry, err error)) {
-	type outcome struct {
-		name string
-		e    daemondir.Entry
-		err  error
-	}
-	outcomes := make(chan outcome, len(names))
+	readings := make(chan reading, len(names))
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		go func() { // ends when all names have been read
 			for i := next.Add(1) - 1; int(i) < len(names); i = next.Add(1) - 1 {
-				e, err := daemondir.Read(root, names[i])
-				outcomes <- outcome{names[i], e, err}
+				readings <- read(root, names[i])
 			}
 		}()
 	}
 	meanwhile()
 	for range names {
-		o := <-outcomes
-		take(o.name, o.e, o.err)
+		r := <-readings
+		take(r.name, r.entry, r.err)
 	}
 }
 
-// Scan fills reg from its root once, without watching it, for a single pass. A root that
-// does not exist counts as empty. On Windows a dir is left out that another process does not
-// share. The error says why the root cannot be served, or is that
-// of ctx if it ends first, or [registry.ErrWritten] if reg has another writer.
+// Scan fills reg from its root once, without watching it, for a single pass. It is [Dirs] and
+// [ReadDirs], and has their errors; another is [registry.ErrWritten] if reg has another writer.
 func Scan(ctx context.Context, reg *registry.Registry) error {
 	if err := reg.Check(); err != nil {
 		return fmt.Errorf("watcher: %w", err)
@@ -172,41 +185,77 @@ func Scan(ctx context.Context, reg *registry.Registry) error {
 		return err
 	}
 	defer w.Close()
-	root := reg.Root()
-	if state := inspectRoot(root); !state.found() {
-		return state.err
-	}
-	names, err := listDirs(root, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	names, err := Dirs(reg.Root())
 	if err != nil {
 		return err
 	}
-	progress := time.Now()
-	for len(names) > 0 && ctx.Err() == nil {
-		var failed error
-		var busy []string
-		batch := names[:min(scanBatch, len(names))]
-		readEach(root, batch, func() {}, func(name string, e daemondir.Entry, err error) {
-			switch {
-			case err == nil:
-				w.Put(e, time.Time{})
-			case errors.Is(err, daemondir.ErrBusy):
-				busy = append(busy, name)
-			case !errors.Is(err, fs.ErrNotExist):
-				failed = err
+	return ReadDirs(ctx, reg.Root(), names, func(e daemondir.Entry) error {
+		w.Put(e, time.Time{})
+		return nil
+	})
+}
+
+// Dirs returns the names of the directories directly in root, in order and without symlinks.
+// A root that does not exist has none. The error says why it cannot be served.
+func Dirs(root string) ([]string, error) {
+	if state := inspectRoot(root); !state.found() {
+		return nil, state.err
+	}
+	names, err := listDirs(root, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// ReadDirs reads the named daemon dirs in root, and calls visit with each, in that order, while
+// it goes on reading a few ahead. A dir that is gone by then is left out, and on Windows one
+// that another process does not share. The error is the first of reading or of visit, or that
+// of ctx if it ends first.
+func ReadDirs(ctx context.Context, root string, names []string, visit func(daemondir.Entry) error) error {
+	ahead, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	// In order; each batch is read by a goroutine of its own, which sends it when it is whole.
+	batches := make(chan chan []reading, runtime.GOMAXPROCS(0))
+	running.Go(func() {
+		defer close(batches)
+		for names := range slices.Chunk(names, scanBatch) {
+			batch := make(chan []reading, 1)
+			select {
+			case batches <- batch:
+			case <-ahead.Done():
+				return
 			}
-		})
-		if failed != nil {
-			return failed
+			running.Go(func() {
+				readings := make([]reading, 0, len(names))
+				for _, name := range names {
+					readings = append(readings, read(root, name))
+				}
+				batch <- readings
+			})
 		}
-		names = append(names[len(batch):], busy...)
-		if len(busy) < len(batch) {
-			progress = time.Now()
-		}
-		if len(busy) > 0 && !waitBusy(progress) {
+	})
+	var waited time.Duration
+	for batch := range batches {
+		if ctx.Err() != nil {
 			break
+		}
+		for _, r := range <-batch {
+			for began := time.Now().Add(-waited); errors.Is(r.err, daemondir.ErrBusy) && ctx.Err() == nil && waitBusy(began); {
+				r = read(root, r.name)
+				waited = time.Since(began)
+			}
+			switch {
+			case r.err == nil:
+				if err := visit(r.entry); err != nil {
+					return err
+				}
+			case !errors.Is(r.err, daemondir.ErrBusy) && !errors.Is(r.err, fs.ErrNotExist):
+				return r.err
+			}
 		}
 	}
 	return ctx.Err()

@@ -69,15 +69,13 @@ func (o *options) rulesBeside(s served) rules {
 	return r
 }
 
-// tellEndings adds to rows how the daemons have ended, which only the watch has seen.
-func (s served) tellEndings(rows []prune.Row) {
+// tellEnding adds to r how the daemon has ended, which only the watch has seen.
+func (s served) tellEnding(r *prune.Row) {
 	if s.watch == nil {
 		return
 	}
-	for i := range rows {
-		if ended, known := s.watch.Endings[rows[i].Name]; known && rows[i].State == prune.Dead {
-			rows[i].Ending = &ended
-		}
+	if ended, known := s.watch.Endings[r.Name]; known && r.State == prune.Dead {
+		r.Ending = &ended
 	}
 }
 

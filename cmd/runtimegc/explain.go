@@ -57,14 +57,15 @@ func (o *listOptions) explain(ctx context.Context, stdout io.Writer, name string
 		return err
 	}
 	x, _ := collector.Explain(name)
-	rows := []prune.Row{x.Row}
-	served.tellEndings(rows)
+	served.tellEnding(&x.Row)
 	if o.size {
-		if err := o.measure(ctx, collector, rows); err != nil {
+		defer o.underWay.begin("the size of " + x.Dir)()
+		planner := collector.NewPlanner()
+		defer planner.Close()
+		if err := planner.Measure(&x.Row); err != nil {
 			return err
 		}
 	}
-	x.Row = rows[0]
 	if o.json {
 		return printJSON(stdout, x)
 	}

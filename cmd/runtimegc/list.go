@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +16,7 @@ import (
 	"runtimegc/prune"
 	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
+	"runtimegc/watcher"
 )
 
 type listOptions struct {
@@ -90,38 +91,69 @@ list changes nothing, takes no lock, and may run beside a watch.`,
 	return cmd
 }
 
+// A listed is a root that is listed.
+type listed struct {
+	collector *prune.Collector
+	planner   *prune.Planner
+	served    served
+	names     []string // of the dirs in it
+}
+
+func (l listed) root() string { return l.collector.Registry().Root() }
+
 func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
-	all := []prune.Row{}
-	var listings []listing
+	var roots []listed
 	for _, root := range o.roots.list {
 		served := o.findWatch(ctx, root)
 		collector, err := o.newCollector(registry.New(root), o.rulesBeside(served), true, nil, nil)
 		if err != nil {
 			return err
 		}
-		if err := o.scan(ctx, collector.Registry()); err != nil {
+		names, err := o.dirs(root)
+		if err != nil {
 			return err
 		}
-		end := o.underWay.begin("the checks of " + root)
-		rows := collector.Plan(ctx).Rows
-		end()
-		served.tellEndings(rows)
-		if err := o.measure(ctx, collector, rows); err != nil {
-			return err
-		}
-		note := o.sharedNote(collector, served) + served.note(time.Now())
-		listings = append(listings, listing{root, rows, o.states.words, o.size, note})
+		planner := collector.NewPlanner()
+		defer planner.Close()
+		roots = append(roots, listed{collector, planner, served, names})
 	}
 	if o.json {
-		for _, l := range listings {
-			rows := l.shown()
-			slices.SortFunc(rows, func(a, b prune.Row) int { return cmp.Compare(a.Name, b.Name) })
-			all = append(all, rows...)
+		return o.printArray(ctx, stdout, roots)
+	}
+	return o.printTables(ctx, stdout, roots)
+}
+
+// printArray prints each row as soon as it is known. If it fails, the array has no end.
+func (o *listOptions) printArray(ctx context.Context, stdout io.Writer, roots []listed) error {
+	array := newJSONArray(stdout)
+	for _, l := range roots {
+		if err := o.judge(ctx, l, isTerminal(stdout), func(r prune.Row) error {
+			if !shows(o.states.words, r.State) {
+				return nil
+			}
+			r.Decision = "" // only prune --json has it
+			return array.add(r)
+		}); err != nil {
+			return err
 		}
-		for i := range all {
-			all[i].Decision = "" // only prune --json has it
+	}
+	return array.end()
+}
+
+// printTables prints the tables when all of their rows are known.
+func (o *listOptions) printTables(ctx context.Context, stdout io.Writer, roots []listed) error {
+	var listings []*listing
+	for _, l := range roots {
+		table := &listing{root: l.root(), at: l.planner.At, states: o.states.words, sizes: o.size}
+		table.rows = make([]tableRow, 0, len(l.names)) // to grow takes more than twice the memory
+		if err := o.judge(ctx, l, false, func(r prune.Row) error {
+			table.add(r)
+			return nil
+		}); err != nil {
+			return err
 		}
-		return printJSON(stdout, all)
+		table.note = o.sharedNote(l.collector, l.served) + l.served.note(time.Now())
+		listings = append(listings, table)
 	}
 	for i, l := range listings {
 		// If there are several roots, each table has the root's path above it, as in ls.
@@ -135,13 +167,32 @@ func (o *listOptions) run(ctx context.Context, stdout io.Writer) error {
 	return nil
 }
 
+// judge calls visit with the row of each dir, in the order of their names. Quietly, it shows no
+// progress.
+func (o *listOptions) judge(ctx context.Context, l listed, quietly bool, visit func(prune.Row) error) error {
+	defer o.underWay.begin("the reading of " + l.root())()
+	var judged atomic.Int64
+	if !quietly {
+		defer o.screen.follow(func() string { return readingText(int(judged.Load())) })()
+	}
+	return watcher.ReadDirs(ctx, l.root(), l.names, func(e daemondir.Entry) error {
+		row := l.planner.Judge(e)
+		l.served.tellEnding(&row)
+		if err := o.measure(l.planner, &row); err != nil {
+			return err
+		}
+		judged.Add(1)
+		return visit(row)
+	})
+}
+
 // measure finds out the sizes that are shown: those of all rows if the user asked for them,
 // else those of what the next sweep removes.
-func (o *listOptions) measure(ctx context.Context, c *prune.Collector, rows []prune.Row) error {
-	defer o.underWay.begin("the sizes of the directories in " + c.Registry().Root())()
-	return c.Measure(ctx, rows, func(r prune.Row) bool {
-		return o.size || !o.json && statusOf(r) == statusDue
-	})
+func (o *listOptions) measure(p *prune.Planner, r *prune.Row) error {
+	if o.size || !o.json && statusOf(*r) == statusDue {
+		return p.Measure(r)
+	}
+	return nil
 }
 
 // sharedNote says below the table what a shared root means, or is empty.
@@ -157,7 +208,7 @@ func (o *options) sharedNote(c *prune.Collector, s served) string {
 }
 
 // A status says whether and when a directory is removed. The table is sorted in this order.
-type status int
+type status uint8
 
 const (
 	statusDue     status = iota // the next sweep removes it
@@ -185,24 +236,6 @@ func statusOf(r prune.Row) status {
 		return statusNever
 	}
 	return statusBlocked
-}
-
-// removedIn writes the time until the directory is removed.
-func removedIn(r prune.Row, now time.Time) string {
-	switch statusOf(r) {
-	case statusDue:
-		return "now"
-	case statusBlocked:
-		return "kept"
-	case statusNotDue:
-		if r.StaleAt.MS <= uint64(now.UnixMilli()) {
-			return "kept" // by a file in it that was written later
-		}
-		return strings.TrimPrefix(relative(r.StaleAt, now), "in ")
-	case statusNever, statusInvalid:
-		return "never"
-	}
-	return "-"
 }
 
 // why returns the reason in words, with the error of the system, if there was one, and with

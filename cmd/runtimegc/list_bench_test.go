@@ -45,7 +45,7 @@ func BenchmarkPrint(b *testing.B) {
 				rows = append(rows, dead(fmt.Sprint("daemon-", i), time.Duration(i)*time.Second+time.Hour))
 			}
 			for b.Loop() {
-				if err := (listing{rows: rows}).print(io.Discard, tableNow, 80, true); err != nil {
+				if err := listingOf(rows).print(io.Discard, tableNow, 80, true); err != nil {
 					b.Fatal(err)
 				}
 			}

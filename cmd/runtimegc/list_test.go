@@ -39,7 +39,7 @@ func TestRelative(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	now := time.UnixMilli(1_800_000_000_000)
+	now := tableNow
 	ago := func(d time.Duration) daemondir.Timestamp { return daemondir.At(uint64(now.Add(-d).UnixMilli())) }
 	rows := []prune.Row{
 		{Name: "a", State: prune.Alive, Reason: prune.Running, Decision: prune.Refresh, PID: daemondir.PID{N: 7, Known: true}, StartedAt: ago(time.Hour), LastSeen: ago(time.Minute)},
@@ -52,7 +52,7 @@ func TestTable(t *testing.T) {
 		{Name: "due", State: prune.Dead, Reason: prune.Exited, Decision: prune.Remove, LastSeen: ago(7 * time.Hour), StaleAt: ago(time.Hour)},
 		{Name: "refused", State: prune.Dead, Reason: prune.Permission, Decision: prune.Keep, LastSeen: ago(7 * time.Hour), StaleAt: ago(time.Hour), Err: errors.New("open \x1b: no")},
 	}
-	l := listing{rows: rows}
+	l := listingOf(rows)
 	var plain, colored bytes.Buffer
 	if err := l.print(&plain, now, 0, false); err != nil {
 		t.Fatal(err)

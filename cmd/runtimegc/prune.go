@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -305,36 +303,32 @@ func (o *options) newCollector(reg *registry.Registry, by rules, dryRun bool, tr
 
 // scan reads the root of reg once. A root that does not exist is empty.
 func (o *options) scan(ctx context.Context, reg *registry.Registry) error {
-	switch _, err := daemondir.Stat(reg.Root()); {
-	case errors.Is(err, daemondir.ErrNoAnswer):
+	if err := o.checkAnswers(reg.Root()); err != nil {
 		return err
-	case errors.Is(err, fs.ErrNotExist):
-		log := o.logOf(reg.Root())
-		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(reg.Root())).Msg("runtime root does not exist")
 	}
 	defer o.underWay.begin("the reading of " + reg.Root())()
 	defer o.screen.follow(func() string { return readingText(reg.Len()) })()
 	return watcher.Scan(ctx, reg)
 }
 
-// printJSON prints v. It also escapes DEL and the C1 control characters, which are valid in
-// JSON, but which a terminal may obey.
-func printJSON(w io.Writer, v any) error {
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
+// dirs returns the names of the dirs in root. A root that does not exist is empty.
+func (o *options) dirs(root string) ([]string, error) {
+	if err := o.checkAnswers(root); err != nil {
+		return nil, err
+	}
+	defer o.underWay.begin("the reading of " + root)()
+	return watcher.Dirs(root)
+}
+
+// checkAnswers returns an error if the file system of root does not answer, and warns if there
+// is no root.
+func (o *options) checkAnswers(root string) error {
+	switch _, err := daemondir.Stat(root); {
+	case errors.Is(err, daemondir.ErrNoAnswer):
 		return err
+	case errors.Is(err, fs.ErrNotExist):
+		log := o.logOf(root)
+		log.Warn().Str("event", "root.missing").Str("dir", daemondir.Printable(root)).Msg("runtime root does not exist")
 	}
-	var out bytes.Buffer
-	for _, r := range text.String() {
-		if 0x7f <= r && r < 0xa0 {
-			fmt.Fprintf(&out, `\u%04x`, r)
-		} else {
-			out.WriteRune(r)
-		}
-	}
-	_, err := out.WriteTo(w)
-	return err
+	return nil
 }

@@ -20,16 +20,93 @@ import (
 // A listing is what list shows of one root.
 type listing struct {
 	root   string
-	rows   []prune.Row // of all its dirs
-	states []string    // only these are shown; empty: all
-	sizes  bool        // with the column SIZE
-	note   string      // for the end; empty, or whole lines
+	at     time.Time // as of when its dirs are judged
+	states []string  // only these are shown; empty: all
+	sizes  bool      // with the column SIZE
+	note   string    // for the end; empty, or whole lines
+
+	rows   []tableRow // those that are shown
+	counts counts
+}
+
+// A tableRow is what the table shows of one dir. There may be 300,000 of them, so it holds no
+// more than that.
+type tableRow struct {
+	name, why                    string
+	pid                          daemondir.PID
+	state                        prune.State
+	status                       status
+	startedAt, lastSeen, staleAt daemondir.Timestamp
+	bytes                        *int64
+}
+
+// counts are what the lines below the table say of all dirs.
+type counts struct {
+	states map[prune.State]int
+	all    sizes
+	due    sizes
+	kept   int                 // due, but something keeps them
+	next   daemondir.Timestamp // when the next one is due, of those that are not yet
+}
+
+// sizes are those of some dirs.
+type sizes struct {
+	dirs, unknown int
+	bytes         int64 // as far as they are known
+}
+
+func (s *sizes) add(bytes *int64) {
+	s.dirs++
+	if bytes == nil {
+		s.unknown++
+		return
+	}
+	s.bytes += *bytes
+}
+
+// add adds a dir. Its row is kept only if it is shown.
+func (l *listing) add(r prune.Row) {
+	row := tableRow{
+		name: r.Name, why: why(r), pid: r.PID, state: r.State, status: statusOf(r),
+		startedAt: r.StartedAt, lastSeen: r.LastSeen, staleAt: r.StaleAt, bytes: r.Bytes,
+	}
+	l.counts.add(row, l.at)
+	if shows(l.states, r.State) {
+		l.rows = append(l.rows, row)
+	}
+}
+
+// shows reports whether states, or all if it is empty, have state.
+func shows(states []string, state prune.State) bool {
+	return len(states) == 0 || slices.Contains(states, string(state))
+}
+
+func (c *counts) add(r tableRow, at time.Time) {
+	if c.states == nil {
+		c.states = make(map[prune.State]int)
+	}
+	c.states[r.state]++
+	c.all.add(r.bytes)
+	switch {
+	case r.status == statusDue:
+		c.due.add(r.bytes)
+	case r.status == statusBlocked, r.kept(at):
+		c.kept++
+	case r.status == statusNotDue && (!c.next.Known || r.staleAt.MS < c.next.MS):
+		c.next = r.staleAt
+	}
+}
+
+// kept reports whether a dir whose daemon has been dead for long enough is kept by a file in it
+// that was written later.
+func (r tableRow) kept(at time.Time) bool {
+	return r.status == statusNotDue && r.staleAt.MS <= uint64(at.UnixMilli())
 }
 
 // A column of the table.
 type column struct {
 	title string
-	text  func(prune.Row) string
+	text  func(tableRow) string
 	width int // of its widest text
 }
 
@@ -50,31 +127,22 @@ const (
 // leftOut are the columns that a narrow terminal does without, in this order.
 var leftOut = []string{"UP SINCE", "PID", "LAST SEEN"}
 
-// shown returns the rows to be shown.
-func (l listing) shown() []prune.Row {
-	rows := slices.Clone(l.rows)
-	if len(l.states) == 0 {
-		return rows
-	}
-	return slices.DeleteFunc(rows, func(r prune.Row) bool { return !slices.Contains(l.states, string(r.State)) })
-}
-
-// print prints the table and the lines below it, at most width columns wide; 0 is no limit.
-func (l listing) print(w io.Writer, now time.Time, width int, color bool) error {
-	out := bufio.NewWriterSize(w, 64<<10)
-	shown := l.shown()
+// print prints the table and the lines below it, at most width columns wide; 0 is no limit. It
+// sorts the rows.
+func (l *listing) print(w io.Writer, now time.Time, width int, color bool) error {
+	out := bufio.NewWriterSize(w, outputSize)
 	switch {
-	case len(l.rows) == 0:
+	case l.counts.all.dirs == 0:
 		fmt.Fprintf(out, "There are no daemons in %s.\n", daemondir.Printable(l.root))
-	case len(shown) == 0:
+	case len(l.rows) == 0:
 		fmt.Fprintf(out, "No daemon is %s.\n", either(l.states))
 	default:
-		slices.SortFunc(shown, byRemoval)
-		printTable(out, fit(columns(shown, l.sizes, now), width), shown, color)
+		slices.SortFunc(l.rows, byRemoval)
+		printTable(out, fit(l.columns(now), width), l.rows, color)
 	}
 	below := l.note
-	if len(l.rows) > 0 {
-		below = fmt.Sprintf("\n%s\n%s\n%s", totalLine(l.rows, l.sizes), nextLine(l.rows, now), l.note)
+	if l.counts.all.dirs > 0 {
+		below = fmt.Sprintf("\n%s\n%s\n%s", l.counts.totalLine(l.sizes), l.counts.nextLine(l.at), l.note)
 	}
 	for line := range strings.Lines(below) {
 		for _, part := range wrap(strings.TrimSuffix(line, "\n"), cmp.Or(width, len(line))) {
@@ -84,28 +152,46 @@ func (l listing) print(w io.Writer, now time.Time, width int, color bool) error 
 	return out.Flush() // it returns the first error of all
 }
 
-// columns returns all columns of rows.
-func columns(rows []prune.Row, sizes bool, now time.Time) []column {
+// columns returns all columns.
+func (l *listing) columns(now time.Time) []column {
 	all := []column{
-		{title: "NAME", text: func(r prune.Row) string { return daemondir.Printable(r.Name) }},
-		{title: "STATE", text: func(r prune.Row) string { return string(r.State) }},
-		{title: "PID", text: func(r prune.Row) string { return pidText(r.PID) }},
-		{title: "UP SINCE", text: func(r prune.Row) string { return upSince(r.StartedAt, now) }},
-		{title: "LAST SEEN", text: func(r prune.Row) string { return relative(r.LastSeen, now) }},
-		{title: "REMOVED IN", text: func(r prune.Row) string { return removedIn(r, now) }},
+		{title: "NAME", text: func(r tableRow) string { return daemondir.Printable(r.name) }},
+		{title: "STATE", text: func(r tableRow) string { return string(r.state) }},
+		{title: "PID", text: func(r tableRow) string { return pidText(r.pid) }},
+		{title: "UP SINCE", text: func(r tableRow) string { return upSince(r.startedAt, now) }},
+		{title: "LAST SEEN", text: func(r tableRow) string { return relative(r.lastSeen, now) }},
+		{title: "REMOVED IN", text: func(r tableRow) string { return r.removedIn(l.at) }},
 	}
-	if sizes {
-		all = append(all, column{title: "SIZE", text: func(r prune.Row) string { return sizeText(r.Bytes) }})
+	if l.sizes {
+		all = append(all, column{title: "SIZE", text: func(r tableRow) string { return sizeText(r.bytes) }})
 	}
-	all = append(all, column{title: "WHY", text: why})
+	all = append(all, column{title: "WHY", text: func(r tableRow) string { return r.why }})
 	for i := range all {
 		c := &all[i]
 		c.width = len(c.title)
-		for _, r := range rows {
+		for _, r := range l.rows {
 			c.width = max(c.width, runewidth.StringWidth(c.text(r)))
 		}
 	}
 	return all
+}
+
+// removedIn writes the time until the directory is removed.
+func (r tableRow) removedIn(at time.Time) string {
+	switch r.status {
+	case statusDue:
+		return "now"
+	case statusBlocked:
+		return "kept"
+	case statusNotDue:
+		if r.kept(at) {
+			return "kept"
+		}
+		return strings.TrimPrefix(relative(r.staleAt, at), "in ")
+	case statusNever, statusInvalid:
+		return "never"
+	}
+	return "-"
 }
 
 // fit makes columns, of which NAME is the first and WHY the last, at most width wide, if that
@@ -141,7 +227,7 @@ func fit(columns []column, width int) []column {
 }
 
 // printTable prints the rows. The last column is wrapped, the first is cut.
-func printTable(out *bufio.Writer, columns []column, rows []prune.Row, color bool) {
+func printTable(out *bufio.Writer, columns []column, rows []tableRow, color bool) {
 	last := len(columns) - 1
 	indent := 0
 	for i, c := range columns {
@@ -160,7 +246,7 @@ func printTable(out *bufio.Writer, columns []column, rows []prune.Row, color boo
 			if i == 0 {
 				text = cutMiddle(text, c.width)
 			}
-			out.WriteString(paint(color && c.title == "STATE", r.State, text))
+			out.WriteString(paint(color && c.title == "STATE", r.state, text))
 			pad(out, c.width-runewidth.StringWidth(text))
 			out.WriteString(columnGap)
 		}
@@ -217,76 +303,51 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// totalLine counts the daemons of all rows.
-func totalLine(rows []prune.Row, sizes bool) string {
-	counts := make(map[prune.State]int)
-	for _, r := range rows {
-		counts[r.State]++
-	}
+// totalLine says how many daemons there are.
+func (c *counts) totalLine(sizes bool) string {
 	var parts []string
 	for _, state := range []prune.State{prune.Alive, prune.Dead, prune.Unknown, prune.Invalid} {
-		if n := counts[state]; n > 0 {
+		if n := c.states[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	total := plural(len(rows), "daemon")
+	total := plural(c.all.dirs, "daemon")
 	if sizes {
-		total += ", " + sumText(rows)
+		total += ", " + c.all.String()
 	}
 	return total + ": " + strings.Join(parts, ", ") + "."
 }
 
-// nextLine says what the next sweep will do with all rows, or when there is something to do.
-func nextLine(rows []prune.Row, now time.Time) string {
-	var due []prune.Row
-	kept, next := 0, daemondir.Timestamp{}
-	for _, r := range rows {
-		switch status := statusOf(r); {
-		case status == statusDue:
-			due = append(due, r)
-		case status == statusBlocked, status == statusNotDue && r.StaleAt.MS <= uint64(now.UnixMilli()):
-			kept++
-		case status == statusNotDue && (!next.Known || r.StaleAt.MS < next.MS):
-			next = r.StaleAt
-		}
-	}
+// nextLine says what the next sweep will do, or when there is something to do.
+func (c *counts) nextLine(at time.Time) string {
 	text, nothing := "", "Nothing is due"
-	if kept > 0 {
+	if c.kept > 0 {
 		are := "are"
-		if kept == 1 {
+		if c.kept == 1 {
 			are = "is"
 		}
-		text = fmt.Sprintf("%s %s due but kept; WHY says why. ", directories(kept), are)
+		text = fmt.Sprintf("%s %s due but kept; WHY says why. ", directories(c.kept), are)
 		nothing = "Nothing else is due"
 	}
 	switch {
-	case len(due) > 0:
-		text += fmt.Sprintf("The next sweep removes %s, %s.", directories(len(due)), sumText(due))
-	case next.Known:
-		text += fmt.Sprintf("%s before %s (%s).", nothing, clockTime(int64(next.MS), now), relative(next, now))
+	case c.due.dirs > 0:
+		text += fmt.Sprintf("The next sweep removes %s, %s.", directories(c.due.dirs), c.due)
+	case c.next.Known:
+		text += fmt.Sprintf("%s before %s (%s).", nothing, clockTime(int64(c.next.MS), at), relative(c.next, at))
 	default:
 		text += nothing + "."
 	}
 	return text
 }
 
-// sumText is the size of all rows together, as far as it is known.
-func sumText(rows []prune.Row) string {
-	sum, unknown := int64(0), 0
-	for _, r := range rows {
-		if r.Bytes == nil {
-			unknown++
-			continue
-		}
-		sum += *r.Bytes
-	}
+func (s sizes) String() string {
 	switch {
-	case unknown == len(rows):
+	case s.unknown == s.dirs:
 		return "of unknown size"
-	case unknown > 0:
-		return "at least " + formatBytes(sum)
+	case s.unknown > 0:
+		return "at least " + formatBytes(s.bytes)
 	}
-	return formatBytes(sum)
+	return formatBytes(s.bytes)
 }
 
 func sizeText(bytes *int64) string {
@@ -323,10 +384,10 @@ func directories(n int) string {
 }
 
 // byRemoval compares rows: what is removed next comes first, what is alive last.
-func byRemoval(a, b prune.Row) int {
+func byRemoval(a, b tableRow) int {
 	return cmp.Or(
-		cmp.Compare(statusOf(a), statusOf(b)),
-		cmp.Compare(a.StaleAt.MS, b.StaleAt.MS),
-		cmp.Compare(a.Name, b.Name),
+		cmp.Compare(a.status, b.status),
+		cmp.Compare(a.staleAt.MS, b.staleAt.MS),
+		cmp.Compare(a.name, b.name),
 	)
 }

@@ -28,7 +28,16 @@ func dead(name string, d time.Duration) prune.Row {
 	return r
 }
 
-func printed(t *testing.T, l listing, width int) string {
+// listingOf is of rows that were judged at tableNow.
+func listingOf(rows []prune.Row, states ...string) *listing {
+	l := &listing{at: tableNow, states: states}
+	for _, r := range rows {
+		l.add(r)
+	}
+	return l
+}
+
+func printed(t *testing.T, l *listing, width int) string {
 	t.Helper()
 	var out bytes.Buffer
 	if err := l.print(&out, tableNow, width, false); err != nil {
@@ -61,7 +70,7 @@ func TestTableFits(t *testing.T) {
 		{"narrow, a long name", long, 60, "NAME STATE REMOVED IN WHY", []string{short[1].Name + " ", "…", "number-7 "}},
 		{"a strip", long, 48, "NAME STATE REMOVED IN WHY", []string{"web ", "…", "er-7 ", " it has not been\n"}},
 	} {
-		text := printed(t, listing{rows: row.rows}, row.width)
+		text := printed(t, listingOf(row.rows), row.width)
 		table, _, _ := strings.Cut(text, "\n\n")
 		lines := strings.Split(table, "\n")
 		if got := squeeze(lines[0]); got != row.headings {
@@ -82,7 +91,7 @@ func TestTableFits(t *testing.T) {
 
 // Where a table cannot fit, it is as narrow as it can be read.
 func TestTableTooNarrow(t *testing.T) {
-	text := printed(t, listing{rows: []prune.Row{dead("a-name-of-usual-size", time.Hour)}}, 5)
+	text := printed(t, listingOf([]prune.Row{dead("a-name-of-usual-size", time.Hour)}), 5)
 	if !strings.Contains(text, "a-name…-size  dead") || !strings.Contains(text, " it has not been\n") {
 		t.Errorf("\n%s", text)
 	}
@@ -97,7 +106,7 @@ func TestTableAlignsWideNames(t *testing.T) {
 		rows = append(rows, dead(name, time.Hour))
 	}
 	for _, width := range []int{0, 60, 79, 80, 200} {
-		lines := strings.Split(printed(t, listing{rows: rows}, width), "\n")
+		lines := strings.Split(printed(t, listingOf(rows), width), "\n")
 		at := strings.Index(lines[0], "STATE")
 		if widest := runewidth.StringWidth(names[4]); width == 0 && at != widest+len(columnGap) {
 			t.Errorf("STATE begins at %d, want %d", at, widest+len(columnGap))
@@ -160,8 +169,8 @@ func TestNextLine(t *testing.T) {
 		{[]prune.Row{used, written, dead("a", 3*time.Hour)}, "2 directories are due but kept; WHY says why. Nothing else is due before " + in3h + " (in 3h)."},
 		{[]prune.Row{used}, "1 directory is due but kept; WHY says why. Nothing else is due."},
 	} {
-		text := printed(t, listing{rows: row.rows, states: []string{"unknown"}}, 0)
-		if want := "No daemon is unknown.\n\n" + totalLine(row.rows, false) + "\n" + row.want + "\n"; text != want {
+		text := printed(t, listingOf(row.rows, "unknown"), 0)
+		if want := "No daemon is unknown.\n\n" + listingOf(row.rows).counts.totalLine(false) + "\n" + row.want + "\n"; text != want {
 			t.Errorf("got\n%swant\n%s", text, want)
 		}
 	}
@@ -171,13 +180,13 @@ func TestTotalLine(t *testing.T) {
 	rows := []prune.Row{dead("a", time.Hour), {State: prune.Invalid}, {State: prune.Alive}, {State: prune.Alive}}
 	n := int64(2000)
 	rows[0].Bytes, rows[1].Bytes = &n, &n
-	if got, want := totalLine(rows, false), "4 daemons: 2 alive, 1 dead, 1 invalid."; got != want {
+	if got, want := listingOf(rows).counts.totalLine(false), "4 daemons: 2 alive, 1 dead, 1 invalid."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := totalLine(rows, true), "4 daemons, at least 4.0 kB: 2 alive, 1 dead, 1 invalid."; got != want {
+	if got, want := listingOf(rows).counts.totalLine(true), "4 daemons, at least 4.0 kB: 2 alive, 1 dead, 1 invalid."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := totalLine(rows[:1], true), "1 daemon, 2.0 kB: 1 dead."; got != want {
+	if got, want := listingOf(rows[:1]).counts.totalLine(true), "1 daemon, 2.0 kB: 1 dead."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -207,7 +216,7 @@ func TestTableIsWrittenInFewWrites(t *testing.T) {
 		rows = append(rows, dead(fmt.Sprint("daemon-", i), time.Hour))
 	}
 	var out countedWrites
-	if err := (listing{rows: rows}).print(&out, tableNow, 80, true); err != nil {
+	if err := listingOf(rows).print(&out, tableNow, 80, true); err != nil {
 		t.Fatal(err)
 	}
 	if most := out.bytes>>16 + 1; out.writes > most {

@@ -3,6 +3,7 @@ package main
 // Shell completion.
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -61,25 +62,48 @@ and the names of daemons. The help of each shell says how to load it.`
 	}
 }
 
+// bufferCompletion has what is printed for a shell written in few writes: cobra makes one for
+// each word. flush must be called at the end.
+func bufferCompletion(cmd *cobra.Command, args []string, stdout io.Writer) (flush func()) {
+	if len(args) == 0 || args[0] != cobra.ShellCompRequestCmd && args[0] != cobra.ShellCompNoDescRequestCmd {
+		return func() {}
+	}
+	out := bufio.NewWriterSize(stdout, outputSize)
+	cmd.SetOut(out)
+	return func() { _ = out.Flush() } // the shell has gone
+}
+
 // daemonNames returns the names in the roots that begin with what was typed, except those
 // with control characters, which would garble the shell's line.
 func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
 	_ = fromEnvironment(cmd.Flags()) // an error is reported when the command runs
 	var names []string
-	for _, root := range opts.roots.list {
-		entries, _ := daemondir.Within(answerTimeout, "names "+root, func() []os.DirEntry {
-			entries, _ := os.ReadDir(root) // without a root there are no names
-			return entries
-		})
+	roots := slices.Sorted(slices.Values(opts.roots.list))
+	for _, root := range slices.Compact(roots) { // cobra parses --root more than once
+		found, _ := daemondir.Within(answerTimeout, "names "+root, func() []string { return namesIn(root, typed) })
+		names = append(names, found...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names) // two roots may have the same
+}
+
+// namesIn returns those in one root. Without a root, there are none.
+func namesIn(root, typed string) (names []string) {
+	dir, err := os.Open(root)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	for err == nil {
+		var entries []os.DirEntry
+		entries, err = dir.ReadDir(1024) // its error is io.EOF, or as good as the end
 		for _, entry := range entries {
-			if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, typed) && daemondir.Printable(name) == name {
+			if name := entry.Name(); strings.HasPrefix(name, typed) && entry.IsDir() && daemondir.Printable(name) == name {
 				names = append(names, name)
 			}
 		}
 	}
-	// Two roots may have the same name, and cobra parses --root more than once.
-	slices.Sort(names)
-	return slices.Compact(names)
+	return names
 }
 
 // oneOrMore completes the words of a list that is separated by commas: after "dead," with those

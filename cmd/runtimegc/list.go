@@ -142,6 +142,7 @@ func (o *listOptions) printArray(ctx context.Context, stdout io.Writer, roots []
 
 // printTables prints the tables when all of their rows are known.
 func (o *listOptions) printTables(ctx context.Context, stdout io.Writer, roots []listed) error {
+	keepHeapSmall()
 	var listings []*listing
 	for _, l := range roots {
 		table := &listing{root: l.root(), at: l.planner.At, states: o.states.words, sizes: o.size}

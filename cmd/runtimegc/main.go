@@ -46,10 +46,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	fitUsage(cmd, widthOf(stdout))
+	flush := bufferCompletion(cmd, args, stdout)
 	var ran atomic.Pointer[cobra.Command] // the one whose usage may be wrong
 	err := endInTime(ctx, endTimeout, &opts.underWay, func(ctx context.Context) error {
 		c, err := cmd.ExecuteContextC(ctx)
 		ran.Store(c)
+		flush()
 		return err
 	})
 	if err == nil {

@@ -4,7 +4,10 @@ package integration
 // and whom it does not disturb.
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,5 +282,31 @@ func TestHelpFitsTerminal(t *testing.T) {
 	}
 	if !strings.Contains(text, "--shared-root ") {
 		t.Errorf("it does not list the flags:\n%s", text)
+	}
+}
+
+// The reader of `list | head -1` has had enough: nobody is told of an error. As any program that
+// writes to a pipe, list is ended by the signal of that.
+func TestReaderOfTheListLeaves(t *testing.T) {
+	t.Parallel()
+	root := runtimeRoot(t)
+	for i := range 1500 { // more than fit into the pipe
+		daemondirtest.MakeDead(t, root, fmt.Sprintf("web-%04d", i), time.Hour)
+	}
+	for _, args := range [][]string{{"list"}, {"list", "--json"}} {
+		cmd := exec.Command(binary(t), append(args, "--root", root)...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.StdoutPipe()
+		noError(t, err)
+		noError(t, cmd.Start())
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Error(err)
+		}
+		out.Close()
+		cmd.Wait() // its error is what is looked at
+		if got := cmd.ProcessState.String(); got != "signal: broken pipe" || stderr.String() != "" {
+			t.Errorf("%s: %s: %s", args, got, &stderr)
+		}
 	}
 }

@@ -3,7 +3,9 @@ package prune
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -70,9 +72,17 @@ func (e *endings) of(name string) *Ending {
 	return nil
 }
 
-// Endings returns how the daemons that are dead now have ended, by name, as far as it is known.
-func (c *Collector) Endings() map[string]Ending {
-	c.endings.mu.Lock()
-	defer c.endings.mu.Unlock()
-	return maps.Clone(c.endings.m)
+// Endings are how the daemons that are dead now have ended, by name, as far as it is known. It
+// copies only the names: there may be 100,000 of them.
+func (c *Collector) Endings() iter.Seq2[string, Ending] {
+	return func(yield func(string, Ending) bool) {
+		c.endings.mu.Lock()
+		names := slices.Collect(maps.Keys(c.endings.m))
+		c.endings.mu.Unlock()
+		for _, name := range names {
+			if ended := c.endings.of(name); ended != nil && !yield(name, *ended) {
+				return
+			}
+		}
+	}
 }

@@ -26,7 +26,7 @@ func TestEndings(t *testing.T) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 			b.wantEvents("daemon.exited", exited+1)
-			if known := b.Endings(); len(known) > 0 {
+			if known := maps.Collect(b.Endings()); len(known) > 0 {
 				tries++
 				return d, known
 			}
@@ -40,7 +40,7 @@ func TestEndings(t *testing.T) {
 		t.Errorf("known: %v, want %v", known, killed)
 	}
 	b.handled(b.scan) // its exit was recorded
-	if known := b.Endings(); !maps.Equal(known, killed) {
+	if known := maps.Collect(b.Endings()); !maps.Equal(known, killed) {
 		t.Errorf("after its exit was recorded: %v", known)
 	}
 	planned := 0
@@ -58,7 +58,7 @@ func TestEndings(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.scan()
-	none := func() bool { return len(b.Endings()) == 0 }
+	none := func() bool { return len(maps.Collect(b.Endings())) == 0 }
 	daemondirtest.Eventually(t, "it is forgotten", none)
 
 	d, _ = end()

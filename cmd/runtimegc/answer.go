@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -62,7 +63,6 @@ func (w *rootWatch) Status() control.Status {
 	s := control.Status{
 		Version: version(), Since: w.since, Times: w.collector.Times(), InvalidAfter: time.Duration(w.invalidAfter),
 		Protect: w.collector.Protect(), LastSweep: w.collector.Totals().LastSweep,
-		Endings: w.collector.Endings(),
 	}
 	w.mu.Lock()
 	s.Role = w.role
@@ -70,6 +70,9 @@ func (w *rootWatch) Status() control.Status {
 	s.SharedRoot, s.SharedRootBecause = w.sharedRootOf(w.collector)
 	return s
 }
+
+// Endings is of [control.Watch].
+func (w *rootWatch) Endings() iter.Seq2[string, prune.Ending] { return w.collector.Endings() }
 
 // Sweep is of [control.Watch].
 func (w *rootWatch) Sweep(ctx context.Context, from control.Client, r prune.Request) (prune.Result, error) {

@@ -28,6 +28,9 @@ type Found struct {
 	Status
 	PID int // 0: it is not known
 
+	// Endings are how daemons that are dead have ended, by name.
+	Endings map[string]prune.Ending
+
 	root string
 	http http.Client
 }
@@ -92,7 +95,22 @@ func Identify(root string) (daemondir.FileID, bool) {
 func (f *Found) askStatus(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	return f.ask(ctx, http.MethodGet, "/status", nil, maxStatus, &f.Status)
+	return f.ask(ctx, http.MethodGet, "/status", nil, maxStatus, func(answer *json.Decoder) error {
+		if err := answer.Decode(&f.Status); err != nil {
+			return err
+		}
+		f.Endings = make(map[string]prune.Ending)
+		for {
+			var e ending
+			switch err := answer.Decode(&e); {
+			case err == io.EOF:
+				return nil
+			case err != nil:
+				return err
+			}
+			f.Endings[string(e.Name)] = e.Ending
+		}
+	})
 }
 
 // Sweep has the watch make a sweep, and returns what it has found and done.
@@ -102,11 +120,11 @@ func (f *Found) Sweep(ctx context.Context, r prune.Request) (prune.Result, error
 		asked.Names = append(asked.Names, []byte(name))
 	}
 	var got sweepResult
-	err := f.ask(ctx, http.MethodPost, "/sweep", asked, 1<<40, &got)
+	err := f.ask(ctx, http.MethodPost, "/sweep", asked, 1<<40, func(answer *json.Decoder) error { return answer.Decode(&got) })
 	return got.result(f.root), err
 }
 
-func (f *Found) ask(ctx context.Context, method, path string, question any, limit int64, into any) error {
+func (f *Found) ask(ctx context.Context, method, path string, question any, limit int64, read func(answer *json.Decoder) error) error {
 	text, err := json.Marshal(question)
 	if err != nil {
 		return err
@@ -124,7 +142,7 @@ func (f *Found) ask(ctx context.Context, method, path string, question any, limi
 		why, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 		return errors.New(strings.TrimSpace(string(why)))
 	}
-	return plain(json.NewDecoder(io.LimitReader(response.Body, limit)).Decode(into))
+	return plain(read(json.NewDecoder(io.LimitReader(response.Body, limit))))
 }
 
 // plain says in plain words what net/http says with an address that exists for it only.

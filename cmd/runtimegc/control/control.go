@@ -50,9 +50,13 @@ type Status struct {
 	SharedRootBecause string `json:"shared_root_because"`
 
 	LastSweep time.Time `json:"last_sweep"` // when it ended; zero: none yet
+}
 
-	// Endings are how daemons that are dead have ended, by name. A name that is no UTF-8 is lost.
-	Endings map[string]prune.Ending `json:"endings,omitempty"`
+// An ending follows the Status in the answer, one for each daemon of which it is known how it has
+// ended. There may be 100,000 of them: as one value they would take 40 MiB in the watch.
+type ending struct {
+	Name   []byte       `json:"name"` // see sweepRequest
+	Ending prune.Ending `json:"ending"`
 }
 
 // sweepRequest is a [prune.Request]. A name may be any bytes, and those of JSON text are UTF-8.

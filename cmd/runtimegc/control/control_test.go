@@ -2,7 +2,11 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"iter"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,11 +21,14 @@ import (
 
 // fakeWatch answers what it is told to.
 type fakeWatch struct {
-	status Status
-	sweep  func(context.Context, Client, prune.Request) (prune.Result, error)
+	status  Status
+	endings map[string]prune.Ending
+	sweep   func(context.Context, Client, prune.Request) (prune.Result, error)
 }
 
 func (w fakeWatch) Status() Status { return w.status }
+
+func (w fakeWatch) Endings() iter.Seq2[string, prune.Ending] { return maps.All(w.endings) }
 
 func (w fakeWatch) Sweep(ctx context.Context, from Client, r prune.Request) (prune.Result, error) {
 	return w.sweep(ctx, from, r)
@@ -93,8 +100,8 @@ func TestAskAndAnswer(t *testing.T) {
 		Times:        prune.Settings{StaleAfter: time.Hour, SweepInterval: time.Minute},
 		InvalidAfter: 24 * time.Hour, Protect: []string{"db-*"},
 		SharedRoot: true, SharedRootBecause: "nfs", LastSweep: time.UnixMilli(2e12),
-		Endings: map[string]prune.Ending{"a": {Code: 3}, "b": {Signal: "SIGKILL"}},
 	}
+	endings := map[string]prune.Ending{"a": {Code: 3}, "b\xff\x00": {Signal: "SIGKILL"}}
 	request := prune.Request{Names: []string{"a", "\xff\x00/"}, StaleAfter: time.Second}
 	result := prune.Result{
 		Stats: prune.Stats{Checked: 2, Removed: 1, Unreadable: 3},
@@ -105,7 +112,7 @@ func TestAskAndAnswer(t *testing.T) {
 		},
 	}
 	var from Client
-	serve(t, root, fakeWatch{status, func(_ context.Context, by Client, r prune.Request) (prune.Result, error) {
+	serve(t, root, fakeWatch{status, endings, func(_ context.Context, by Client, r prune.Request) (prune.Result, error) {
 		from = by
 		if !reflect.DeepEqual(r, request) {
 			t.Errorf("requested %+v, want %+v", r, request)
@@ -119,12 +126,37 @@ func TestAskAndAnswer(t *testing.T) {
 	if !reflect.DeepEqual(f.Status, status) {
 		t.Errorf("status %+v, want %+v", f.Status, status)
 	}
+	if !maps.Equal(f.Endings, endings) {
+		t.Errorf("endings %v, want %v", f.Endings, endings)
+	}
 	got, err := f.Sweep(t.Context(), request)
 	if err != nil || !reflect.DeepEqual(got, result) {
 		t.Errorf("swept %+v, %v, want %+v", got, err, result)
 	}
 	if from.UID != os.Geteuid() && from.UID != -1 {
 		t.Errorf("it came from %+v", from)
+	}
+}
+
+// abortedWatch ends in the middle of its answer.
+type abortedWatch struct{ fakeWatch }
+
+func (w abortedWatch) Endings() iter.Seq2[string, prune.Ending] {
+	return func(yield func(string, prune.Ending) bool) {
+		for range 10_000 { // more than are sent at a time
+			yield("a", prune.Ending{})
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// An answer that is cut off is not taken for a whole one.
+func TestAnswerIsCutOff(t *testing.T) {
+	t.Parallel()
+	root, _ := newRoot(t)
+	serve(t, root, abortedWatch{})
+	if f, err := Find(t.Context(), root); f != nil || err == nil || !strings.Contains(err.Error(), "it has ended") {
+		t.Errorf("found %v, %v", f, err)
 	}
 }
 
@@ -251,7 +283,7 @@ func TestMalformedRequest(t *testing.T) {
 	f := find(t, root)
 	var got sweepResult
 	for i, question := range []any{"text", 7, map[string]any{"names": 1}, sweepRequest{Names: [][]byte{make([]byte, maxRequest)}}} {
-		if err := f.ask(t.Context(), "POST", "/sweep", question, 1000, &got); err == nil {
+		if err := f.ask(t.Context(), "POST", "/sweep", question, 1000, func(answer *json.Decoder) error { return answer.Decode(&got) }); err == nil {
 			t.Errorf("question %d was answered", i)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	stdlog "log"
 	"net"
 	"net/http"
@@ -37,6 +38,7 @@ type Client struct {
 // A Watch answers requests. Its methods may be called from several goroutines.
 type Watch interface {
 	Status() Status
+	Endings() iter.Seq2[string, prune.Ending] // by name
 	Sweep(ctx context.Context, from Client, r prune.Request) (prune.Result, error)
 }
 
@@ -68,7 +70,14 @@ func Serve(root string, id daemondir.FileID, w Watch) (*Server, error) {
 			do(out, r)
 		}
 	}
-	mux.HandleFunc("GET /status", same(func(out http.ResponseWriter, _ *http.Request) { answer(out, w.Status()) }))
+	mux.HandleFunc("GET /status", same(func(out http.ResponseWriter, _ *http.Request) {
+		enc := answer(out, w.Status())
+		for name, ended := range w.Endings() {
+			if enc.Encode(ending{[]byte(name), ended}) != nil {
+				return // nobody listens any more
+			}
+		}
+	}))
 	mux.HandleFunc("POST /sweep", same(func(out http.ResponseWriter, r *http.Request) {
 		var asked sweepRequest
 		if err := json.NewDecoder(http.MaxBytesReader(out, r.Body, maxRequest)).Decode(&asked); err != nil {
@@ -117,9 +126,12 @@ func (s *Server) Close() {
 	<-s.served
 }
 
-func answer(out http.ResponseWriter, v any) {
+// answer sends v. More values may follow.
+func answer(out http.ResponseWriter, v any) *json.Encoder {
 	out.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(out).Encode(v)
+	enc := json.NewEncoder(out)
+	_ = enc.Encode(v) // the client sees that it is cut off
+	return enc
 }
 
 type clientKey struct{}

@@ -27,8 +27,9 @@ const scanBatch = 64
 // of which only the name is kept.
 const listBatch = 1024
 
-// busyPatience is how long [ReadDirs] waits in all for dirs that are busy. Elsewhere than on Windows a dir is busy while a sidecar is being written; there it is as long
-// as another process has it open and does not share it.
+// busyPatience is how long [ReadDirs] waits in all for dirs that are busy. Elsewhere than on
+// Windows a dir is busy while a sidecar is being written; there it is as long as another process
+// has it open and does not share it.
 const busyPatience = 2 * time.Second
 
 // waitBusy waits a moment before busy dirs are read again. It returns false if that has gone on

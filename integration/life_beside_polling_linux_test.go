@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -347,37 +346,5 @@ func (b *besidePolling) mustNotRemoveTheLiving(t *testing.T, w *watchProcess) {
 		if killed, ok := b.killed[pid]; !ok || e.time.Before(killed.Truncate(time.Millisecond)) {
 			t.Errorf("the dir of a process that lived was removed: %s", e.line)
 		}
-	}
-}
-
-// The polling collector is only worth comparing with if it does what the original
-// does: the original's own three unit tests, and what a refresh makes of a sidecar.
-func TestPollingCollector(t *testing.T) {
-	t.Parallel()
-	root := runtimeRoot(t)
-	s := newSpawner(t, root)
-	now := time.UnixMilli(20_000)
-	s.leave("stale", []byte(`{"command": "python", "spawned_at_unix_ms": 1000, "last_seen_unix_ms": 2000}`), "999999999")
-	s.leave("recent", []byte(`{"command": "python", "spawned_at_unix_ms": 1000, "last_seen_unix_ms": 19500}`), "999999999")
-	s.leave("alive", []byte(`{"z": 1.50, "last_seen_unix_ms": 1000, "a": "<&>"}`), strconv.Itoa(os.Getpid()))
-	before := snapshot(t, s.dir("recent"))
-	p := newPollingCollector(root, 5*time.Second)
-	stats, err := p.pass(now)
-	if want := (pollingStats{scanned: 3, removed: 1, refreshed: 1}); err != nil || stats != want {
-		t.Errorf("got %+v, %v, want %+v", stats, err, want)
-	}
-	if _, err := os.Lstat(s.dir("stale")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the dead stale dir: %v", err)
-	}
-	before.mustEqual(t, snapshot(t, s.dir("recent")))
-	text, err := os.ReadFile(s.sidecar("alive"))
-	if want := "{\n  \"a\": \"<&>\",\n  \"last_seen_unix_ms\": 20000,\n  \"z\": 1.50\n}"; err != nil || string(text) != want {
-		t.Errorf("the refreshed sidecar is %q, %v, want %q", text, err, want)
-	}
-
-	// A live process counts only if it was started when the daemon was spawned.
-	d := s.spawn("live")
-	if !p.alive(d.pid, uint64(time.Now().UnixMilli()), true) || p.alive(d.pid, 1000, true) || !p.alive(d.pid, 0, false) {
-		t.Error("a daemon that lives is judged wrongly by its start")
 	}
 }

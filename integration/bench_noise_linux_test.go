@@ -12,7 +12,7 @@ import (
 // A live daemon that writes a log into its own dir, so many lines a second: what share of
 // one processor that costs. A polling collector does not notice.
 func BenchmarkNoise(b *testing.B) {
-	for _, rate := range []int{10, 100, 1_000, 10_000} {
+	for _, rate := range sizes(0, 10, 100, 1_000, 10_000) {
 		b.Run(strconv.Itoa(rate), func(b *testing.B) {
 			root := benchRoot(b, false)
 			fill(b, root, 1, benchSidecar(time.Time{}, time.Now()), strconv.Itoa(sleeper(b)))
@@ -24,8 +24,8 @@ func BenchmarkNoise(b *testing.B) {
 			defer log.Close()
 			all := newTurns(b, "%")
 			for b.Loop() {
-				idle, began := settled(b, w.cmd.Process.Pid), time.Now()
-				for i := 1; time.Since(began) < 2*time.Second; i++ {
+				length, idle, began := unlessShort(2*time.Second), settled(b, w.cmd.Process.Pid), time.Now()
+				for i := 1; time.Since(began) < length; i++ {
 					if _, err := log.WriteString("one line of a log, as long as they are\n"); err != nil {
 						b.Fatal(err)
 					}
@@ -44,8 +44,9 @@ func BenchmarkNoise(b *testing.B) {
 // are noticed meanwhile.
 func BenchmarkNoiseAtFullSpeed(b *testing.B) {
 	root := benchRoot(b, false)
-	fill(b, root, 1_000, benchSidecar(time.Time{}, time.Now()), "")
-	w := startQuietWatch(b, root, 1_000)
+	n := unlessShort(1_000)
+	fill(b, root, n, benchSidecar(time.Time{}, time.Now()), "")
+	w := startQuietWatch(b, root, n)
 	pid := strconv.Itoa(sleeper(b))
 	var logs []*os.File
 	for _, name := range []string{"a.log", "b.log"} {
@@ -72,7 +73,7 @@ func BenchmarkNoiseAtFullSpeed(b *testing.B) {
 			}
 		}()
 		var births []float64
-		for i := 0; time.Since(began) < 10*time.Second; i++ {
+		for i := 0; time.Since(began) < unlessShort(10*time.Second); i++ {
 			name := fmt.Sprintf("d-%d-%d", turn, i)
 			closed := bear(b, root, name, pid)
 			births = append(births, w.waitFor(`"daemon.live"`, `"`+name+`"`).Sub(closed).Seconds()*1000)

@@ -12,7 +12,7 @@ import (
 func BenchmarkBirth(b *testing.B) {
 	for _, load := range []string{"idle", "busy"} {
 		b.Run(load, func(b *testing.B) {
-			const births = 200
+			births := unlessShort(200)
 			if load == "busy" {
 				busy(b)
 			}
@@ -44,7 +44,7 @@ func BenchmarkBirth(b *testing.B) {
 
 // Notice of an exit: kill to the line in the log, against a bare epoll on a pidfd.
 func BenchmarkExit(b *testing.B) {
-	const exits = 50
+	exits := unlessShort(50)
 	root := benchRoot(b, false)
 	w := startQuietWatch(b, root, 0)
 	all := newTurns(b, "us")

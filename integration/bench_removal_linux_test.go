@@ -20,7 +20,7 @@ import (
 // rm -rf over as many: the time on the clock for each dir.
 func BenchmarkRemoval(b *testing.B) {
 	for _, where := range []string{"disk", "memory"} {
-		for _, n := range []int{1_000, 10_000} {
+		for _, n := range sizes(0, 1_000, 10_000) {
 			b.Run(where+"/"+strconv.Itoa(n), func(b *testing.B) {
 				long := time.Now().Add(-time.Hour)
 				stale := func() string {
@@ -72,7 +72,7 @@ func removeAll(b *testing.B, root string, n int) {
 
 // How long a birth waits for its notice while 10,000 stale dirs are being removed.
 func BenchmarkBirthDuringRemoval(b *testing.B) {
-	const n = 10_000
+	n := unlessShort(10_000)
 	turns := newTurns(b, "ms")
 	for b.Loop() {
 		root := benchRoot(b, false)

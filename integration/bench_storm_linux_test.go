@@ -9,7 +9,7 @@ import (
 // loop that reads each file once: how long after the last write all are known, and the
 // processor time for each dir.
 func BenchmarkStorm(b *testing.B) {
-	const n = 20_000
+	n := unlessShort(20_000)
 	lag, load := newTurns(b, "ms"), newTurns(b, "cpu-us/dir")
 	for b.Loop() {
 		root := benchRoot(b, false)

@@ -24,6 +24,7 @@ import (
 //	births <root>  inotify on root and the dirs in it, a line for each pid file written
 //	exits <pid>    one pidfd in an epoll, a line when the process exits
 //	files <root>   births, and every file in a dir is read once
+//	cost           no loop: what a command costs, given as arguments
 const bareEnv = "GCTEST_BARE"
 
 // runBare is such a loop, if that is what this process was started as.
@@ -34,9 +35,12 @@ func runBare() bool {
 	}
 	runtime.LockOSThread()
 	kind, where, _ := strings.Cut(what, " ")
-	if kind == "exits" {
+	switch kind {
+	case "cost":
+		bareCost(os.Args[1:])
+	case "exits":
 		bareExits(where)
-	} else {
+	default:
 		bareBirths(where, kind == "files")
 	}
 	return true

@@ -6,13 +6,16 @@ package integration
 //	go test ./integration -run '^$' -bench . -benchtime 5x -timeout 1h
 //
 // Each benchmark takes turns with its partner, -benchtime says how often, and reports
-// medians: ours, the partner's, and the ratio.
+// medians: ours, the partner's, and the ratio. Its log has the lowest and the highest, too.
+// With -short they are small, and only show that they run; with GCTEST_LONG=1 there are
+// sizes that take minutes to make.
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,11 +48,19 @@ func newTurns(b *testing.B, unit string) *turns {
 
 func (t *turns) add(who string, figure float64) { t.counts[who] = append(t.counts[who], figure) }
 
-// report reports the median of each, and the median of the ratios of each pair given.
+// report reports the median of each, and the median of the ratios of each pair given. The
+// lowest and the highest are logged.
 func (t *turns) report(pairs ...[2]string) {
+	t.b.Helper()
 	t.b.ReportMetric(0, "ns/op") // a turn of all together says nothing
-	for who, figures := range t.counts {
-		t.b.ReportMetric(median(figures), who+"-"+t.unit)
+	var spread []string
+	put := func(what string, figures []float64) {
+		t.b.ReportMetric(median(figures), strings.TrimSuffix(what+"-"+t.unit, "-"))
+		spread = append(spread, fmt.Sprintf("%s %s (%s to %s)", what,
+			digits(median(figures)), digits(slices.Min(figures)), digits(slices.Max(figures))))
+	}
+	for _, who := range slices.Sorted(maps.Keys(t.counts)) {
+		put(who, t.counts[who])
 	}
 	for _, pair := range pairs {
 		ours, theirs := t.counts[pair[0]], t.counts[pair[1]]
@@ -57,8 +68,39 @@ func (t *turns) report(pairs ...[2]string) {
 		for i := range min(len(ours), len(theirs)) {
 			ratios = append(ratios, ours[i]/theirs[i])
 		}
-		t.b.ReportMetric(median(ratios), pair[0]+"/"+pair[1])
+		put(pair[0]+"/"+pair[1], ratios)
 	}
+	if t.b.N > 1 {
+		t.b.Log(strings.TrimPrefix(t.unit+": "+strings.Join(spread, "; "), ": "))
+	}
+}
+
+// digits renders a figure with three digits, or as many as its whole part has.
+func digits(figure float64) string {
+	if figure >= 1000 {
+		return fmt.Sprintf("%.0f", figure)
+	}
+	return fmt.Sprintf("%.3g", figure)
+}
+
+// sizes returns the sizes that a benchmark is run with: usual ones, and a long one, unless it
+// is 0, if GCTEST_LONG is set; with -short a small one only.
+func sizes(long int, usual ...int) []int {
+	switch {
+	case testing.Short():
+		return []int{max(10, unlessShort(usual[0]))}
+	case long > 0 && os.Getenv("GCTEST_LONG") != "":
+		return append(usual, long)
+	}
+	return usual
+}
+
+// unlessShort returns usual, or with -short a twentieth of it.
+func unlessShort[T int | time.Duration](usual T) T {
+	if testing.Short() {
+		return usual / 20
+	}
+	return usual
 }
 
 func median(figures []float64) float64 {

@@ -13,7 +13,7 @@ import (
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
-// BenchmarkList lists 10,000 dirs of dead daemons, with sidecars of ordinary length: dirs
+// BenchmarkList lists 10,000 dirs (100 with -short) of dead daemons, with sidecars of ordinary length: dirs
 // that are not due, and dirs that are, for which list makes more checks.
 func BenchmarkList(b *testing.B) {
 	for _, bench := range []struct {
@@ -24,7 +24,11 @@ func BenchmarkList(b *testing.B) {
 			root := b.TempDir()
 			seen := time.Now().Add(-bench.age).UnixMilli()
 			sidecar := fmt.Sprintf(`{"env": {"PATH": "%s"}, "spawned_at_unix_ms": %d}`, strings.Repeat("/usr/bin:", 250), seen)
-			for i := range 10_000 {
+			n := 10_000
+			if testing.Short() {
+				n = 100
+			}
+			for i := range n {
 				daemondirtest.Make(b, root, fmt.Sprintf("daemon-%d", i), sidecar, strconv.Itoa(daemondirtest.DeadPID))
 			}
 			for b.Loop() {
@@ -40,6 +44,9 @@ func BenchmarkList(b *testing.B) {
 func BenchmarkPrint(b *testing.B) {
 	for _, n := range []int{3_000, 300_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			if testing.Short() && n > 3_000 {
+				b.Skip("with -short it is small")
+			}
 			var rows []prune.Row
 			for i := range n {
 				rows = append(rows, dead(fmt.Sprint("daemon-", i), time.Duration(i)*time.Second+time.Hour))

@@ -18,15 +18,18 @@ func BenchmarkCommand(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			root := benchRoot(b, true)
 			fill(b, root, n, benchSidecar(time.Now(), time.Now()), noProcess)
-			for name, args := range map[string][]string{
-				"list":     {"list", "--root", root},
-				"json":     {"list", "--root", root, "--json"},
-				"complete": {"__complete", "list", "--root", root, ""}, // as a shell does
+			for _, command := range []struct {
+				name string
+				args []string
+			}{
+				{"list", []string{"list", "--root", root}},
+				{"json", []string{"list", "--root", root, "--json"}},
+				{"complete", []string{"__complete", "list", "--root", root, ""}}, // as a shell does
 			} {
-				b.Run(name, func(b *testing.B) {
+				b.Run(command.name, func(b *testing.B) {
 					turns := newTurns(b, "")
 					for b.Loop() {
-						took, used, peak := costOf(b, args)
+						took, used, peak := costOf(b, command.args)
 						turns.add("s", took)
 						turns.add("cpu-s", used)
 						turns.add("peak-MiB", peak)

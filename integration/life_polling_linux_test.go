@@ -19,7 +19,7 @@ func TestPollingCollector(t *testing.T) {
 	now := time.UnixMilli(20_000)
 	s.leave("stale", []byte(`{"command": "python", "spawned_at_unix_ms": 1000, "last_seen_unix_ms": 2000}`), "999999999")
 	s.leave("recent", []byte(`{"command": "python", "spawned_at_unix_ms": 1000, "last_seen_unix_ms": 19500}`), "999999999")
-	s.leave("alive", []byte(`{"z": [1.50, {}, {"c": "\"]}", "b": []}], "last_seen_unix_ms": 1000, "a": "<&>"}`), strconv.Itoa(os.Getpid()))
+	s.leave("alive", []byte(`{"z": [1.50, {}, {"c": "\"]}\\", "b": []}], "last_seen_unix_ms": 1000, "a": "<&>"}`), strconv.Itoa(os.Getpid()))
 	s.leave("large", benchSidecar(time.Time{}, now), strconv.Itoa(os.Getpid()))
 	noError(t, os.MkdirAll(s.dir("stale")+"/logs/old", 0o755))
 	noError(t, os.WriteFile(s.dir("stale")+"/logs/old/1.log", nil, 0o644))
@@ -36,7 +36,7 @@ func TestPollingCollector(t *testing.T) {
 	before.mustEqual(t, snapshot(t, s.dir("recent")))
 	text, err := os.ReadFile(s.sidecar("alive"))
 	want := "{\n  \"a\": \"<&>\",\n  \"last_seen_unix_ms\": 20000,\n  \"z\": [\n    1.50,\n    {},\n" +
-		"    {\n      \"b\": [],\n      \"c\": \"\\\"]}\"\n    }\n  ]\n}"
+		"    {\n      \"b\": [],\n      \"c\": \"\\\"]}\\\\\"\n    }\n  ]\n}"
 	if err != nil || string(text) != want {
 		t.Errorf("the refreshed sidecar is %q, %v, want %q", text, err, want)
 	}

@@ -22,7 +22,12 @@ const logTime = "2006-01-02T15:04:05.000Z07:00"
 // newLogger returns a logger that writes one JSON object per line to out.
 func newLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 	// Errors quote paths, and those may contain control characters.
-	zerolog.ErrorMarshalFunc = func(err error) any { return daemondir.Printable(err.Error()) }
+	zerolog.ErrorMarshalFunc = func(err error) any {
+		if err == nil { // Err(nil) asks, too
+			return nil
+		}
+		return daemondir.Printable(err.Error())
+	}
 	return zerolog.New(out).Level(level).Hook(zerolog.HookFunc(
 		func(e *zerolog.Event, _ zerolog.Level, _ string) {
 			e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format(logTime))

@@ -21,7 +21,7 @@ import (
 func TestLogLine(t *testing.T) {
 	var out bytes.Buffer
 	log := newLogger(&out, zerolog.InfoLevel)
-	log.Info().Str("event", "x").Msg("said")
+	log.Info().Err(nil).Str("event", "x").Msg("said")
 	log.Debug().Msg("not said")
 	var line map[string]string
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
@@ -31,7 +31,7 @@ func TestLogLine(t *testing.T) {
 	if err != nil || when.Location() != time.UTC || len(line["time"]) != len("2006-01-02T15:04:05.000Z") {
 		t.Errorf("time is %q", line["time"])
 	}
-	if line["level"] != "info" || line["message"] != "said" {
+	if _, failed := line["error"]; failed || line["level"] != "info" || line["message"] != "said" {
 		t.Errorf("got %v", line)
 	}
 }

@@ -286,19 +286,24 @@ func (s *session) answerPing() {
 	}
 }
 
-// read watches the dir name, reads it, and updates the registry.
+// read watches the dir name, reads it, and updates the registry. Of a dir that is gone, such as
+// each that the collector removes, only that is looked at.
 func (s *session) read(name string) {
 	if s.watches.canAdd(name) {
 		name = strings.Clone(name) // it may be a part of an event's path, and is kept
 	}
-	s.watch(name)
+	if !s.watch(name) {
+		s.gone(name)
+		return
+	}
 	e, err := daemondir.Read(s.dir, name)
 	s.take(name, e, err)
 }
 
-// watch adds the watch of name, if there is none. It must be called before name is read: of
+// watch adds the watch of name, if there is none, and reports whether there is such a dir, as far
+// as it has looked. It must be called before name is read: of
 // 200 pid files written right after mkdir, 71 came before the watch and were not reported.
-func (s *session) watch(name string) {
+func (s *session) watch(name string) (there bool) {
 	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
 		s.rewatchSoon()
@@ -306,7 +311,7 @@ func (s *session) watch(name string) {
 	if storedByIndex && s.watches.canAdd(name) {
 		s.rewatchSoon()
 	}
-	s.watches.add(s.dir, name)
+	return s.watches.add(s.dir, name)
 }
 
 func (s *session) rewatchSoon() {
@@ -336,19 +341,26 @@ func (s *session) take(name string, e daemondir.Entry, err error) {
 	}
 	s.watches.dropUnbound(s.dir, name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && s.replaced(s.last):
-		s.pending.setRearm() // something is mounted over the root, or it is gone
 	case errors.Is(err, fs.ErrNotExist):
-		s.watches.drop(s.dir, name)
-		s.polls.remove(name)
-		if s.reg.Delete(name) {
-			s.removed++
-		}
+		s.gone(name)
 	case errors.Is(err, daemondir.ErrBusy):
 		s.polls.addBusy(name, s.eventAt, time.Now())
 	default:
 		s.watches.polled[name] = err // out of descriptors or memory: the entry stays
 		s.schedule(name, time.Now())
+	}
+}
+
+// gone updates the registry: there is no dir name.
+func (s *session) gone(name string) {
+	if s.replaced(s.last) {
+		s.pending.setRearm() // something is mounted over the root, or it is gone
+		return
+	}
+	s.watches.drop(s.dir, name)
+	s.polls.remove(name)
+	if s.reg.Delete(name) {
+		s.removed++
 	}
 }
 

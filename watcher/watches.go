@@ -96,28 +96,32 @@ func (w *watches) addRoot(root string) {
 	}
 }
 
-// add watches the daemon dir name, unless it is watched. If it cannot be, it is polled.
-func (w *watches) add(root, name string) {
+// add watches the daemon dir name, unless it is watched. If it cannot be, it is polled. It
+// reports whether there is such a dir, as far as it has looked.
+func (w *watches) add(root, name string) (there bool) {
 	if _, ok := w.byName[name]; ok {
 		delete(w.polled, name) // it was polled because it could not be read
-		return
+		return true
 	}
 	if w.fsn == nil || daemondir.Quarantined(name) {
-		return
+		return true
 	}
 	if w.full {
 		w.polled[name] = syscall.ENOSPC
-		return
+		return true
 	}
 	// inotify_add_watch(2) follows a symlink, and asks a mounted file system for permission. If
 	// that does not answer, it never returns.
 	switch daemondir.Look(root, name) {
 	case daemondir.NoDirectory:
 		delete(w.polled, name)
-		return
+		return false
+	case daemondir.Unknown:
+		delete(w.polled, name)
+		return true
 	case daemondir.Mounted:
 		w.polled[name] = errMounted
-		return
+		return true
 	}
 	switch err := w.fsn.Add(filepath.Join(root, name)); {
 	case err == nil:
@@ -129,6 +133,7 @@ func (w *watches) add(root, name string) {
 		w.full = errors.Is(err, syscall.ENOSPC)
 		w.polled[name] = err
 	}
+	return true
 }
 
 // bind records that the dir that was read as name is id. It returns false if the watch of

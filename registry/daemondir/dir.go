@@ -255,6 +255,7 @@ const (
 	NoDirectory Kind = iota // there is nothing, a symlink, or another file
 	Directory
 	Mounted // a directory on which a file system is mounted
+	Unknown // it could not be looked at
 )
 
 // ID identifies the directory that was opened.

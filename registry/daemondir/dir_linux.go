@@ -64,6 +64,8 @@ func statx(in int, path string) (st unix.Statx_t, err error) {
 func Look(root, name string) Kind {
 	st, err := statx(unix.AT_FDCWD, filepath.Join(root, name))
 	switch {
+	case err != nil && err != unix.ENOENT:
+		return Unknown
 	case err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return NoDirectory
 	case st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0:

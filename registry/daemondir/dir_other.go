@@ -61,7 +61,10 @@ func Open(root, name string) (*Dir, error) {
 
 // Look says what root/name is. Mount points are not told from other directories.
 func Look(root, name string) Kind {
-	if info, err := os.Lstat(filepath.Join(root, name)); err != nil || !info.IsDir() {
+	switch info, err := os.Lstat(filepath.Join(root, name)); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return Unknown
+	case err != nil || !info.IsDir():
 		return NoDirectory
 	}
 	return Directory

@@ -50,7 +50,10 @@ func Open(root, name string) (*Dir, error) {
 
 // Look says what root/name is.
 func Look(root, name string) Kind {
-	if info, err := os.Lstat(filepath.Join(root, name)); err != nil || info.Mode().Type() != fs.ModeDir {
+	switch info, err := os.Lstat(filepath.Join(root, name)); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return Unknown
+	case err != nil || info.Mode().Type() != fs.ModeDir:
 		return NoDirectory
 	}
 	return Directory

@@ -99,7 +99,7 @@ func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
 		return errRespawned
 	}
 	// Without leases, or by a collector without them; one that is gone was not written.
-	if now := daemondir.SidecarStamp(m.root.Path("."), hidden); now != (daemondir.Stamp{}) && (now != a.e.Sidecar || !a.sameText()) {
+	if now := m.root.SidecarStamp(hidden); now != (daemondir.Stamp{}) && (now != a.e.Sidecar || !a.sameText()) {
 		return errRespawned
 	}
 	// It must not be open when it is removed: on FUSE and NFS it would only be hidden, and its

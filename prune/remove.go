@@ -264,7 +264,7 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
 	}
 	if a.leased {
 		// Nobody has come to the sidecar, then.
-		if !fsys.LeaseHeld(a.sidecar) || daemondir.PIDStamp(m.root.Path("."), hidden) != a.e.PIDFile {
+		if !fsys.LeaseHeld(a.sidecar) || m.root.PIDStamp(hidden) != a.e.PIDFile {
 			return Respawned
 		}
 	} else if again, err := a.read(); err != nil || again.Renamed(a.e.Name) != a.e || !a.sameText() {
@@ -272,7 +272,7 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
 	}
 	// A collector that has no leases replaces the file that it refreshes. That does not break
 	// ours, which is on the old one.
-	if daemondir.SidecarStamp(m.root.Path("."), hidden) != a.e.Sidecar {
+	if m.root.SidecarStamp(hidden) != a.e.Sidecar {
 		return Changed
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
@@ -295,7 +295,7 @@ func (m *remover) reopen(a *attempt, hidden string) Reason {
 	}
 	a.d = d
 	// A collector that refreshes the sidecar replaces it, a spawner writes it.
-	if d.ID() != a.e.Dir || !a.noSidecar() && daemondir.SidecarStamp(m.root.Path("."), hidden).Ino != a.e.Sidecar.Ino {
+	if d.ID() != a.e.Dir || !a.noSidecar() && m.root.SidecarStamp(hidden).Ino != a.e.Sidecar.Ino {
 		return Changed
 	}
 	return ""

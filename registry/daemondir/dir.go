@@ -169,9 +169,6 @@ func SidecarStamp(root, name string) Stamp {
 	return lstamp(filepath.Join(root, name, SidecarName(name)))
 }
 
-// PIDStamp is [SidecarStamp] for the pid file.
-func PIDStamp(root, name string) Stamp { return lstamp(filepath.Join(root, name, PIDFileName)) }
-
 func stampOf(info fs.FileInfo, id FileID) Stamp {
 	return Stamp{Ino: id.Ino, Size: info.Size(), MTime: info.ModTime().UnixNano()}
 }

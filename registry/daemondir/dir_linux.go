@@ -110,10 +110,15 @@ func (r *Root) OpenDir(name string) (*Dir, error) {
 	return openDirAt(r.fd, name, name, filepath.Join(r.path, name), unix.O_RDONLY|unix.O_NONBLOCK)
 }
 
-// PIDStamp is like the function [PIDStamp], with one system call on a short path.
-func (r *Root) PIDStamp(name string) Stamp {
+// SidecarStamp is like the function [SidecarStamp], on a short path.
+func (r *Root) SidecarStamp(name string) Stamp { return r.stamp(name + "/" + SidecarName(name)) }
+
+// PIDStamp is [Root.SidecarStamp] for the pid file.
+func (r *Root) PIDStamp(name string) Stamp { return r.stamp(name + "/" + PIDFileName) }
+
+func (r *Root) stamp(path string) Stamp {
 	var st unix.Stat_t
-	if unix.Fstatat(r.fd, name+"/"+PIDFileName, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if unix.Fstatat(r.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Stamp{}
 	}
 	return Stamp{Ino: st.Ino, Size: st.Size, MTime: st.Mtim.Nano()}

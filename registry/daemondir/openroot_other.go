@@ -2,6 +2,8 @@
 
 package daemondir
 
+import "path/filepath"
+
 // A Root is an open runtime root.
 type Root struct{ path string }
 
@@ -11,8 +13,11 @@ func OpenRoot(path string) (*Root, error) { return &Root{path}, nil }
 // Close closes the root; files opened from it stay open.
 func (r *Root) Close() error { return nil }
 
-// PIDStamp is like the function [PIDStamp].
-func (r *Root) PIDStamp(name string) Stamp { return PIDStamp(r.path, name) }
+// SidecarStamp is the function [SidecarStamp].
+func (r *Root) SidecarStamp(name string) Stamp { return SidecarStamp(r.path, name) }
+
+// PIDStamp is [Root.SidecarStamp] for the pid file.
+func (r *Root) PIDStamp(name string) Stamp { return lstamp(filepath.Join(r.path, name, PIDFileName)) }
 
 // OpenDir is the function [Open].
 func (r *Root) OpenDir(name string) (*Dir, error) { return Open(r.path, name) }

@@ -111,6 +111,12 @@ func (r *Root) RealPath() string { return r.real }
 // that name.
 func (r *Root) Open(name string) (*daemondir.Dir, error) { return r.dirs.OpenDir(name) }
 
+// SidecarStamp returns the stamp of the sidecar in the directory name of the root, as
+// [daemondir.SidecarStamp]; PIDStamp that of the pid file.
+func (r *Root) SidecarStamp(name string) daemondir.Stamp { return r.dirs.SidecarStamp(name) }
+
+func (r *Root) PIDStamp(name string) daemondir.Stamp { return r.dirs.PIDStamp(name) }
+
 // ID identifies the file or directory that has that name in the root now; it does not
 // follow a symlink.
 func (r *Root) ID(name string) (daemondir.FileID, error) {

@@ -27,9 +27,12 @@ func (d *dir) facts(name string) (facts, error) {
 		flags |= unix.AT_EMPTY_PATH
 	}
 	var st unix.Statx_t
-	err := unix.Statx(d.fd, name, flags, unix.STATX_TYPE|unix.STATX_NLINK|unix.STATX_UID|unix.STATX_INO|unix.STATX_MTIME, &st)
+	err := unix.Statx(d.fd, name, flags, unix.STATX_TYPE|unix.STATX_MODE|unix.STATX_NLINK|unix.STATX_UID|unix.STATX_INO|unix.STATX_MTIME, &st)
 	if err != nil {
 		return facts{}, failed("stat", name, err)
+	}
+	if name == "" {
+		d.mode, d.uid = uint32(st.Mode), st.Uid
 	}
 	return facts{
 		mode:    typeOf(st.Mode),

@@ -55,16 +55,13 @@ type dir struct {
 	buf      []byte
 
 	id   daemondir.FileID
-	mode uint32
+	mode uint32 // these two of the top only when its facts have been asked for
 	uid  uint32
 }
 
 // openTop returns d, which must stay open, read from its start.
 func (r *Root) openTop(d *daemondir.Dir, _ string) (*dir, error) {
-	top := &dir{fd: d.Fd(), borrowed: true, buf: r.buf}
-	if err := top.identify(); err != nil {
-		return nil, err
-	}
+	top := &dir{fd: d.Fd(), borrowed: true, buf: r.buf, id: d.ID()}
 	return top, top.seek(0)
 }
 
@@ -183,14 +180,13 @@ func (d *dir) remove(name string, dir bool) error {
 // makeWritable gives the owner of d all permissions. It fails if he has them already, or
 // is somebody else.
 func (d *dir) makeWritable() error {
+	if err := d.identify(); err != nil {
+		return err
+	}
 	if d.mode&unix.S_IRWXU == unix.S_IRWXU {
 		return fs.ErrPermission
 	}
-	if err := unix.Fchmod(d.fd, d.mode&0o7777|unix.S_IRWXU); err != nil {
-		return failed("chmod", ".", err)
-	}
-	d.mode |= unix.S_IRWXU
-	return nil
+	return failed("chmod", ".", unix.Fchmod(d.fd, d.mode&0o7777|unix.S_IRWXU))
 }
 
 // maxHop is how many levels a path of dots can lead up: a path may be 4,095 bytes long.

@@ -46,3 +46,15 @@ func (r *resync) done(now time.Time) bool {
 	r.distance = max(r.distance, resyncShare*now.Sub(r.due))
 	return true
 }
+
+// reportResync logs, after the first scan since events were lost, what that has changed.
+func (s *session) reportResync() {
+	if !s.resync.done(time.Now()) {
+		return
+	}
+	s.resyncs.Add(1)
+	s.opts.Log.Info().Str("event", "registry.resynced").
+		Int("daemons", s.opts.Registry.Len()).
+		Int("added", s.added).Int("changed", s.changed).Int("removed", s.removed).
+		Msg("registry is equal to the runtime root again")
+}

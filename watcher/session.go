@@ -301,8 +301,8 @@ func (s *session) read(name string) {
 }
 
 // watch adds the watch of name, if there is none, and reports whether there is such a dir, as far
-// as it has looked. It must be called before name is read: of
-// 200 pid files written right after mkdir, 71 came before the watch and were not reported.
+// as it has looked. It must be called before name is read: of 200 pid files written right after
+// mkdir, 71 came before the watch and were not reported.
 func (s *session) watch(name string) (there bool) {
 	if s.pending.takeMoved(name) {
 		s.watches.drop(s.dir, name)
@@ -376,18 +376,6 @@ func (s *session) put(e daemondir.Entry) bool {
 		s.added++
 	}
 	return true
-}
-
-// reportResync logs, after the first scan since events were lost, what that has changed.
-func (s *session) reportResync() {
-	if !s.resync.done(time.Now()) {
-		return
-	}
-	s.resyncs.Add(1)
-	s.opts.Log.Info().Str("event", "registry.resynced").
-		Int("daemons", s.opts.Registry.Len()).
-		Int("added", s.added).Int("changed", s.changed).Int("removed", s.removed).
-		Msg("registry is equal to the runtime root again")
 }
 
 // reportDegraded logs when polling becomes necessary, and when it ends.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -320,4 +321,26 @@ func (s *session) lookAtAll() {
 		one.due, one.looks = time.Time{}, quietLooks
 	}
 	s.look()
+}
+
+// What cannot be looked at is not gone: here a name that is too long, elsewhere one in a root that
+// may not be searched. What is gone is not read.
+func TestUnknownIsNotGone(t *testing.T) {
+	root := newRoot(t)
+	s := undrained(t, root)
+	name := strings.Repeat("a", 256)
+	s.reg.Put(daemondir.Entry{Name: name}, time.Time{})
+	s.read(name)
+	if _, known := s.opts.Registry.Get(name); !known {
+		t.Error("the entry was deleted")
+	}
+	spawn(t, root, "b", 1)
+	s.read("b")
+	removeAll(t, root+"/b")
+	s.pending.addMoved("b")
+	reads := s.Totals().Reads
+	s.read("b")
+	if _, known := s.opts.Registry.Get("b"); known || s.Totals().Reads != reads {
+		t.Errorf("a dir that is gone: entry %t, %d reads", known, s.Totals().Reads-reads)
+	}
 }

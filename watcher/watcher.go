@@ -224,8 +224,8 @@ func (s rootState) same(o rootState) bool {
 
 func inspectRoot(root string) rootState {
 	info, err := os.Stat(root)
-	if err == nil {
-		err = daemondir.CheckRoot(root)
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // on Windows also of one below a file
+		err = cmp.Or(daemondir.CheckRoot(root), err)
 	}
 	if err == nil {
 		err = readable(root)

@@ -207,7 +207,7 @@ func TestManyExits(t *testing.T) {
 			want[name] = h
 		}
 	}
-	if now := runtime.NumGoroutine(); now > goroutines {
+	if now := runtime.NumGoroutine(); now >= goroutines+each { // one or two may be somebody else's
 		t.Errorf("%d goroutines, %d before", now, goroutines)
 	}
 	since := time.Now()

@@ -30,7 +30,7 @@ func TestNoise(t *testing.T) {
 		{"many logs", []fsnotify.Event{log, event(fsnotify.Write, "b/out.log"), above}, time.Millisecond, true},
 		{"files come and go in a daemon dir", []fsnotify.Event{event(fsnotify.Create, "a/tmp1"), event(fsnotify.Remove, "a/tmp1")}, time.Millisecond, true},
 		{"files come and go beside the root", []fsnotify.Event{event(fsnotify.Create, "../tmp1"), event(fsnotify.Rename, "../tmp1")}, time.Millisecond, true},
-		{"a line now and then", []fsnotify.Event{log}, noisePause, false},
+		{"a line now and then", []fsnotify.Event{log}, noiseGap, false},
 		{"queued", []fsnotify.Event{log, above}, 0, false},
 		{"as fast as a queue is read", []fsnotify.Event{log, above}, noiseWait / 2, false},
 		{"sidecars", []fsnotify.Event{event(fsnotify.Write, "a/a.daemon.json")}, time.Millisecond, false},

@@ -51,7 +51,9 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // A daemon that writes a log into its own dir raises an event per line. fsnotify cannot be
 // asked to leave these out, and each costs 50 to 100 us of processor time. So after
 // repeated noise the drain sleeps for noisePause, and the kernel merges the writes to one
-// file in that time into one event (inotify(7)). It sleeps only if it had to wait at least
+// file in that time into one event (inotify(7)). Repeated is what comes within noiseGap: a
+// sleep that saves fewer than two events costs more than they do. It sleeps only if it had to
+// wait at least
 // noiseWait for the event: events that are already queued arrive within microseconds, and
 // must be read at once, or the kernel's queue overflows.
 //
@@ -61,6 +63,7 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // happens again. It begins with short pauses, which fill little of the queue.
 const (
 	noisePause  = 10 * time.Millisecond
+	noiseGap    = noisePause / 2
 	noiseWait   = 20 * time.Microsecond
 	noiseTry    = noisePause / 10 // the first pause; they double
 	noiseQueued = 256             // of the 16,384 that Linux keeps by default
@@ -80,7 +83,7 @@ type rest struct {
 // after returns how long to sleep after an event that came at that time, when the drain had
 // been waiting since then.
 func (r *rest) after(noise bool, waiting, came time.Time) (sleep time.Duration) {
-	repeated := came.Sub(r.noisy) < noisePause
+	repeated := came.Sub(r.noisy) < noiseGap
 	if noise {
 		r.noisy = came
 	}

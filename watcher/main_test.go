@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -281,14 +280,17 @@ func rename(t *testing.T, from, to string) {
 	unlessOpen(t, func() error { return os.Rename(from, to) })
 }
 
+// removeAll removes path. Unlike os.RemoveAll, which begins with RemoveDirectory, it frees the
+// name of an empty dir at once on Windows, too.
 func removeAll(t *testing.T, path string) {
 	t.Helper()
 	unlessOpen(t, func() error {
-		err := os.RemoveAll(path)
-		if _, statErr := os.Lstat(path); err == nil && statErr == nil {
-			err = fs.ErrExist // until the others have closed it
+		parent, err := os.OpenRoot(filepath.Dir(path))
+		if err != nil {
+			return err
 		}
-		return err
+		defer parent.Close()
+		return parent.RemoveAll(filepath.Base(path))
 	})
 }
 

@@ -52,3 +52,24 @@ func TestNoHandleIsClosedTwice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A dir that has been moved out of the root and in again under another name is watched under the
+// old one as long as the session lasts: another one must begin.
+func TestMovedInUnderAnotherName(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	w := start(t, setup{Root: root})
+	w.waitPID("a", 1)
+	current := func() *session {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.session
+	}
+	first, outside := current(), filepath.Join(t.TempDir(), "outside")
+	rename(t, filepath.Join(root, "a"), outside)
+	daemondirtest.Eventually(t, "it is gone", func() bool { return w.registry.Len() == 0 })
+	rename(t, outside, filepath.Join(root, "b"))
+	daemondirtest.Eventually(t, "another session", func() bool { return current() != first })
+	w.waitPID("b", 1)
+	w.checkWatched()
+}

@@ -298,12 +298,15 @@ func removeAll(t *testing.T, path string) {
 // of a dir with a file that it reads. There it is tried again.
 func unlessOpen(t *testing.T, do func() error) {
 	t.Helper()
-	daemondirtest.Eventually(t, "nothing to be open", func() bool {
+	daemondirtest.EventuallyNone(t, func() string {
 		err := do()
-		if err != nil && runtime.GOOS != "windows" {
+		if err == nil {
+			return ""
+		}
+		if runtime.GOOS != "windows" {
 			t.Fatal(err)
 		}
-		return err == nil
+		return err.Error()
 	})
 }
 

@@ -53,9 +53,8 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 // repeated noise the drain sleeps for noisePause, and the kernel merges the writes to one
 // file in that time into one event (inotify(7)). Repeated is what comes within noiseGap: a
 // sleep that saves fewer than two events costs more than they do. It sleeps only if it had to
-// wait at least
-// noiseWait for the event: events that are already queued arrive within microseconds, and
-// must be read at once, or the kernel's queue overflows.
+// wait at least noiseWait for the event: events that are already queued arrive within
+// microseconds, and must be read at once, or the kernel's queue overflows.
 //
 // The kernel merges an event only with the one before it, so writes to two files by turns
 // fill the queue. When so many events have come in a pause that it would be noiseQueued in

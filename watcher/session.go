@@ -357,8 +357,8 @@ func (s *session) gone(name string) {
 		s.pending.setRearm() // something is mounted over the root, or it is gone
 		return
 	}
-	if storedByIndex && daemondir.Look(s.dir, name) != daemondir.NoDirectory {
-		s.pending.names.Add(name, time.Time{}) // the root was away for a moment: no event on Windows
+	if storedByIndex && daemondir.Look(s.dir, name) == daemondir.Directory {
+		s.polls.addBusy(name, s.eventAt, time.Now()) // the root was away: no event on Windows
 		return
 	}
 	s.watches.drop(s.dir, name)

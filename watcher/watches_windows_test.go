@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -72,4 +73,22 @@ func TestMovedInUnderAnotherName(t *testing.T) {
 	daemondirtest.Eventually(t, "another session", func() bool { return current() != first })
 	w.waitPID("b", 1)
 	w.checkWatched()
+}
+
+// A dir that could not be read while its root was away for a moment is there again, and no event
+// tells of that.
+func TestBackBeforeItIsGone(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	s := prepare(t, setup{Root: root}).newSession()
+	defer s.end()
+	s.last = inspectRoot(root)
+	s.scan(t.Context())
+	s.gone("a")
+	if _, ok := s.opts.Registry.Get("a"); !ok {
+		t.Error("it is taken for gone")
+	}
+	if again, ok := s.polls.next(); !ok || time.Until(again) > maxBusyWait {
+		t.Errorf("it is read again at %v, %v", again, ok)
+	}
 }

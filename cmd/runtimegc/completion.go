@@ -89,7 +89,7 @@ func daemonNames(cmd *cobra.Command, opts *options, typed string) []string {
 
 // namesIn returns those in one root. Without a root, there are none.
 func namesIn(root, typed string) (names []string) {
-	dir, err := os.Open(root)
+	dir, err := daemondir.OpenList(root)
 	if err != nil {
 		return nil
 	}

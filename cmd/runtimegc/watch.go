@@ -116,7 +116,7 @@ func (w *watchOptions) addWatchFlags(flags *pflag.FlagSet) {
 
 // keepHeapSmall sets GOGC to 50, unless the environment sets it. A running watch allocates almost
 // nothing, so a smaller heap costs no time, and saves 100 bytes per daemon dir (with 100,000 of
-// them). It saves list as much, and costs it 1% of its time at most.
+// them). It saves list as much, and costs it some 2% of its processor time.
 func keepHeapSmall() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)

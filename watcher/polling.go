@@ -221,3 +221,20 @@ func (s *session) list() {
 	}
 	s.poll.rest = now.Add(pollShare * time.Since(now))
 }
+
+// reportDegraded logs when polling becomes necessary, and when it ends.
+func (s *session) reportDegraded() {
+	incomplete, polled := s.watches.incomplete(), s.watches.polledCount(s.opts.Registry.Len())
+	switch {
+	case incomplete && !s.degraded:
+		s.opts.Log.Warn().Str("event", "watch.degraded").
+			Str("reason", s.watches.limit()).Err(s.watches.cause()).Int("polled", polled).
+			Int64("poll_interval_ms", s.polls.quietPause().Milliseconds()).
+			Msg("not everything can be watched; polling the rest")
+	case !incomplete && s.degraded:
+		s.opts.Log.Info().Str("event", "watch.restored").Msg("everything is watched again")
+	}
+	s.degraded = incomplete
+	s.polling.Store(incomplete)
+	s.polled.Store(int64(polled))
+}

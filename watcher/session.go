@@ -210,11 +210,16 @@ func (s *session) replaced(state rootState) bool {
 	return !inspectRoot(s.root).same(state)
 }
 
-// readPending reads every daemon dir that events have named.
+// readPending reads every daemon dir that events have named. A root that is not served has none:
+// what was named then was in it before, or is doubted by somebody who still has its entry.
 func (s *session) readPending(ctx context.Context) {
 	s.answerPing()
 	defer func() { s.eventAt = time.Time{} }()
-	for _, change := range s.pending.names.Take() {
+	names, ours := s.pending.names.Take(), s.pending.ours.Take()
+	if !s.last.found() {
+		return
+	}
+	for _, change := range names {
 		if ctx.Err() != nil {
 			return
 		}
@@ -230,7 +235,7 @@ func (s *session) readPending(ctx context.Context) {
 		}
 		s.read(name)
 	}
-	for _, change := range s.pending.ours.Take() {
+	for _, change := range ours {
 		s.eventAt = change.Since
 		s.confirm(change.Name)
 	}
@@ -380,21 +385,4 @@ func (s *session) put(e daemondir.Entry) bool {
 		s.added++
 	}
 	return true
-}
-
-// reportDegraded logs when polling becomes necessary, and when it ends.
-func (s *session) reportDegraded() {
-	incomplete, polled := s.watches.incomplete(), s.watches.polledCount(s.opts.Registry.Len())
-	switch {
-	case incomplete && !s.degraded:
-		s.opts.Log.Warn().Str("event", "watch.degraded").
-			Str("reason", s.watches.limit()).Err(s.watches.cause()).Int("polled", polled).
-			Int64("poll_interval_ms", s.polls.quietPause().Milliseconds()).
-			Msg("not everything can be watched; polling the rest")
-	case !incomplete && s.degraded:
-		s.opts.Log.Info().Str("event", "watch.restored").Msg("everything is watched again")
-	}
-	s.degraded = incomplete
-	s.polling.Store(incomplete)
-	s.polled.Store(int64(polled))
 }

@@ -361,6 +361,30 @@ func TestDoubt(t *testing.T) {
 	w.checkWatched()
 }
 
+// While the root is lost nothing in it is an entry, whoever doubts it: a judge may hold an
+// entry from before.
+func TestDoubtWithoutRoot(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	w := start(t, setup{Root: root})
+	w.waitPID("a", 1)
+	home := "HOME"
+	if runtime.GOOS == "windows" {
+		home = "USERPROFILE"
+	}
+	t.Setenv(home, root) // which is refused, whoever may read it
+	w.mu.Lock()
+	w.session.pending.setRearm()
+	w.mu.Unlock()
+	w.waitFor("root.lost", 1)
+	w.registry.Doubt("a")
+	for wait := time.Now().Add(200 * time.Millisecond); time.Now().Before(wait); time.Sleep(time.Millisecond) {
+		if w.registry.Len() != 0 {
+			t.Fatal("there is an entry of a root that is lost")
+		}
+	}
+}
+
 // A root that comes back locked is waited for, which is said each time that it comes back.
 func TestLockedRootIsSaidAgain(t *testing.T) {
 	root := newRoot(t)

@@ -78,7 +78,7 @@ func TestNothingIsGoneFromACoveredRoot(t *testing.T) {
 	s.read("a")
 	s.read("b") // as in a scan that has listed both
 	s.readMissed(nil)
-	if !s.pending.mustRearm() {
+	if !s.pending.rearm.Load() {
 		t.Error("no new session")
 	}
 	uncover()

@@ -2,9 +2,12 @@ package watcher
 
 import (
 	"errors"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,12 +28,14 @@ type pending struct {
 
 	names *registry.Queue // daemon dirs to read
 	ours  *registry.Queue // daemon dirs whose sidecar we have probably written ourselves
+	noisy *registry.Queue // daemon dirs to watch by their files
 	root  chan struct{}   // one slot: check the root itself
 	lost  chan error      // one slot: events were lost, as this says
 
-	mu    sync.Mutex          // guards moved and rearm
-	moved map[string]struct{} // daemon dirs whose watch may be gone or on another dir
-	rearm bool                // the root's own watch may be gone
+	noise   noiseCount  // of the drain
+	byFiles *nameSet    // see watches
+	moved   nameSet     // daemon dirs whose watch may be gone or on another dir
+	rearm   atomic.Bool // the root's own watch, or one above it, may be gone
 }
 
 func newPending(reg *registry.Registry, dir string, paths []string) *pending {
@@ -42,73 +47,12 @@ func newPending(reg *registry.Registry, dir string, paths []string) *pending {
 		expects: func(string) bool { return false },
 		names:   registry.NewQueue(),
 		ours:    registry.NewQueue(),
+		noisy:   registry.NewQueue(),
 		root:    make(chan struct{}, 1),
 		lost:    make(chan error, 1),
-		moved:   make(map[string]struct{}),
+		byFiles: new(nameSet),
 	}
 }
-
-// A daemon that writes a log into its own dir raises an event per line. fsnotify cannot be
-// asked to leave these out, and each costs 50 to 100 us of processor time. So after
-// repeated noise the drain sleeps for noisePause, and the kernel merges the writes to one
-// file in that time into one event (inotify(7)). Repeated is what comes within noiseGap: a
-// sleep that saves fewer than two events costs more than they do. It sleeps only if it had to
-// wait at least noiseWait for the event: events that are already queued arrive within
-// microseconds, and must be read at once, or the kernel's queue overflows.
-//
-// The kernel merges an event only with the one before it, so writes to two files by turns
-// fill the queue. When so many events have come in a pause that it would be noiseQueued in
-// noisePause, the drain does not sleep for noiseAwake, and twice as long each time that this
-// happens again. It begins with short pauses, which fill little of the queue.
-const (
-	noisePause  = 10 * time.Millisecond
-	noiseGap    = noisePause / 2
-	noiseWait   = 20 * time.Microsecond
-	noiseTry    = noisePause / 10 // the first pause; they double
-	noiseQueued = 256             // of the 16,384 that Linux keeps by default
-	noiseAwake  = time.Second
-	noiseLimit  = time.Minute // of noiseAwake
-)
-
-// A rest decides when the drain sleeps. It is for one goroutine.
-type rest struct {
-	noisy  time.Time     // when the last noise came, or the sleep after it ended
-	pause  time.Duration // the last sleep
-	queued int           // events since the last sleep that were queued when the drain came
-	until  time.Time     // no sleep before then
-	awake  time.Duration // how long that was
-}
-
-// after returns how long to sleep after an event that came at that time, when the drain had
-// been waiting since then.
-func (r *rest) after(noise bool, waiting, came time.Time) (sleep time.Duration) {
-	repeated := came.Sub(r.noisy) < noiseGap
-	if noise {
-		r.noisy = came
-	}
-	if came.Sub(waiting) < noiseWait {
-		if r.queued++; r.queued == r.most() {
-			r.awake = min(max(2*r.awake, noiseAwake), noiseLimit)
-			r.until = came.Add(r.awake)
-		}
-		return 0
-	}
-	if !noise || !repeated || came.Before(r.until) {
-		return 0
-	}
-	if r.queued < r.most() {
-		r.awake /= 2
-		r.pause = min(max(2*r.pause, noiseTry), noisePause)
-	} else {
-		r.pause = noiseTry
-	}
-	r.queued = 0
-	r.noisy = came.Add(r.pause)
-	return r.pause
-}
-
-// most is how many events may come in the last sleep, or else they fill the queue.
-func (r *rest) most() int { return int(noiseQueued * max(r.pause, noiseTry) / noisePause) }
 
 // drain reads events and errors until fsnotify closes its channels. Each channel has its
 // own goroutine: fsnotify sends some errors while it holds the lock that Add and Remove
@@ -145,16 +89,22 @@ func (p *pending) event(ev fsnotify.Event) (noise bool) {
 	}
 	name, file, isFile := strings.Cut(rel, string(filepath.Separator))
 	if isFile && !daemondir.Concerns(name, file) {
-		return strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
+		noise = strings.TrimSuffix(file, ".exe") != name && ev.Op != fsnotify.Chmod
+		if noise && p.noise.add(name, at) {
+			p.noisy.Add(strings.Clone(name), time.Time{})
+		}
+		return noise
 	}
 	if ev.Op == fsnotify.Chmod {
-		// A new mode, owner, time or link count matters only if we were denied permission.
-		if e, ok := p.reg.Get(name); !ok || e.Problem != daemondir.ProblemPermission {
+		// A new mode, owner, time or link count matters only if we were denied permission, or the
+		// file itself is watched: it has lost its name, perhaps.
+		e, ok := p.reg.Get(name)
+		if (!ok || e.Problem != daemondir.ProblemPermission) && !(isFile && p.byFiles.has(name)) {
 			return false
 		}
 	}
 	if !isFile && ev.Has(fsnotify.Remove|fsnotify.Rename) && !daemondir.Quarantined(name) {
-		p.addMoved(name)
+		p.moved.add(name)
 	}
 	if isFile && ev.Op == fsnotify.Write && file == daemondir.SidecarName(name) && p.expects(name) {
 		p.ours.Add(name, at)
@@ -194,34 +144,10 @@ func (p *pending) error(err error) {
 	}
 }
 
-// addMoved records that the watch of the daemon dir name may be gone or on another dir.
-func (p *pending) addMoved(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.moved[name] = struct{}{}
-}
-
-// takeMoved reports whether addMoved was called for name since the last call.
-func (p *pending) takeMoved(name string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, ok := p.moved[name]
-	delete(p.moved, name)
-	return ok
-}
-
 // setRearm records that the root's own watch, or one above it, may be gone.
 func (p *pending) setRearm() {
-	p.mu.Lock()
-	p.rearm = true
-	p.mu.Unlock()
+	p.rearm.Store(true)
 	signal(p.root)
-}
-
-func (p *pending) mustRearm() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rearm
 }
 
 func signal(c chan struct{}) {
@@ -229,4 +155,42 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// A nameSet is a set of names. Any goroutine may use it.
+type nameSet struct {
+	mu    sync.Mutex // guards names
+	names map[string]struct{}
+}
+
+func (s *nameSet) add(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names = make(map[string]struct{})
+	}
+	s.names[name] = struct{}{}
+}
+
+func (s *nameSet) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.names[name]
+	return ok
+}
+
+// take removes name, and reports whether it was there.
+func (s *nameSet) take(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.names[name]
+	delete(s.names, name)
+	return ok
+}
+
+// all returns the names in no order.
+func (s *nameSet) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.names))
 }

@@ -110,16 +110,16 @@ func TestEvent(t *testing.T) {
 			if got := names(h.names); !slices.Equal(got, read) {
 				t.Errorf("reads %q, want %q", got, read)
 			}
-			if got := h.takeMoved(test.want.read); got != test.want.moved {
+			if got := h.moved.take(test.want.read); got != test.want.moved {
 				t.Errorf("moved is %v, want %v", got, test.want.moved)
 			}
-			if len(h.moved) > 0 {
-				t.Errorf("keeps %v", h.moved)
+			if len(h.moved.all()) > 0 {
+				t.Errorf("keeps %v", h.moved.all())
 			}
 			if got := len(h.root) == 1; got != test.want.root {
 				t.Errorf("looks at the root: %v, want %v", got, test.want.root)
 			}
-			if got := h.mustRearm(); got != test.want.rearm {
+			if got := h.rearm.Load(); got != test.want.rearm {
 				t.Errorf("rearm is %v, want %v", got, test.want.rearm)
 			}
 			if len(h.lost) > 0 {
@@ -139,7 +139,7 @@ func TestEventBelowSlash(t *testing.T) {
 	dir := slash + filepath.Join("data", "runtime")
 	h := newPending(registry.New("/data"), dir, []string{dir})
 	h.event(fsnotify.Event{Name: slash + slash + "data", Op: fsnotify.Create})
-	if !h.mustRearm() {
+	if !h.rearm.Load() {
 		t.Error("the root's parent is not recognised")
 	}
 }
@@ -150,7 +150,7 @@ func TestEventInRootThatHoldsItsLink(t *testing.T) {
 	dir := filepath.FromSlash("/data")
 	h := newPending(registry.New("/data"), dir, []string{filepath.Join(dir, "link"), dir})
 	h.event(fsnotify.Event{Name: filepath.Join(dir, "link"), Op: fsnotify.Remove})
-	if !h.mustRearm() {
+	if !h.rearm.Load() {
 		t.Error("the link is not recognised")
 	}
 	h.event(fsnotify.Event{Name: filepath.Join(dir, "a"), Op: fsnotify.Create})

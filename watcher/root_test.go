@@ -200,7 +200,7 @@ func TestParentsAppearWhileTheyAreLookedFor(t *testing.T) {
 		if err := <-made; err != nil {
 			t.Fatal(err)
 		}
-		daemondirtest.Eventually(t, "the root", func() bool { return found || h.mustRearm() })
+		daemondirtest.Eventually(t, "the root", func() bool { return found || h.rearm.Load() })
 		removeAll(t, one)
 	}
 }

@@ -65,6 +65,7 @@ func (w *Watcher) newSession() *session {
 		s.end = func() {}
 	} else {
 		s.watches = newWatches(fsn, nil)
+		s.pending.byFiles = s.watches.byFiles
 		wait := s.pending.drain(fsn)
 		s.end = func() {
 			fsn.Close()
@@ -152,7 +153,7 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			return
 		case <-s.pending.root:
 			s.stall.begin()
-			if s.pending.mustRearm() || !inspectRoot(s.root).same(state) {
+			if s.pending.rearm.Load() || !inspectRoot(s.root).same(state) {
 				return
 			}
 		case <-check.C:
@@ -177,6 +178,9 @@ func (s *session) loop(ctx context.Context, state rootState) {
 			s.readPending(ctx)
 		case <-s.pending.ours.Ready():
 			s.readPending(ctx)
+		case <-s.pending.noisy.Ready():
+			s.stall.begin()
+			s.quiet()
 		case <-s.reg.Doubts().Ready():
 			s.recheckDoubts()
 		case <-s.recheck:
@@ -277,7 +281,7 @@ func (s *session) rewatch() {
 // ([registry.Registry.Doubt]). No event reported it, so the watch may be on another dir.
 func (s *session) recheckDoubts() {
 	for _, doubt := range s.reg.Doubts().Take() {
-		s.pending.addMoved(doubt.Name)
+		s.pending.moved.add(doubt.Name)
 		s.pending.names.Add(doubt.Name, time.Time{})
 	}
 }
@@ -309,7 +313,7 @@ func (s *session) read(name string) {
 // as it has looked. It must be called before name is read: of 200 pid files written right after
 // mkdir, 71 came before the watch and were not reported.
 func (s *session) watch(name string) (there bool) {
-	if s.pending.takeMoved(name) {
+	if s.pending.moved.take(name) {
 		s.watches.drop(s.dir, name)
 		s.rewatchSoon()
 	}

@@ -385,7 +385,7 @@ func TestQuarantineLeavesNoTrace(t *testing.T) {
 	w.waitPID("last", 1)
 	daemondirtest.Eventually(t, "every name to be read", func() bool { return w.registry.Len() == 1 })
 	w.stop()
-	if n := len(w.session.pending.moved); n > 0 {
+	if n := len(w.session.pending.moved.all()); n > 0 {
 		t.Errorf("%d names are kept", n)
 	}
 	if n := len(w.session.watches.byName); n != 1 {

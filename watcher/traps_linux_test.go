@@ -98,6 +98,7 @@ func undrained(t *testing.T, root string) *session {
 		watches: newWatches(fsn, nil),
 		polls:   newPolls(time.Second),
 	}
+	s.pending.byFiles = s.watches.byFiles
 	s.last = inspectRoot(root)
 	s.watches.addRoot(root)
 	return s
@@ -337,7 +338,7 @@ func TestUnknownIsNotGone(t *testing.T) {
 	spawn(t, root, "b", 1)
 	s.read("b")
 	removeAll(t, root+"/b")
-	s.pending.addMoved("b")
+	s.pending.moved.add("b")
 	reads := s.Totals().Reads
 	s.read("b")
 	if _, known := s.opts.Registry.Get("b"); known || s.Totals().Reads != reads {

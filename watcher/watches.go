@@ -43,6 +43,8 @@ type watches struct {
 	byName map[string]daemondir.FileID
 	byID   map[daemondir.FileID]string
 
+	byFiles *nameSet // daemon dirs that are not in byName, but watched by their files (see noise.go)
+
 	others map[string]struct{} // the watches of the root and above it, at the last call of lost
 	missed map[string]struct{} // what the last call of lost returned, if watches are storedByIndex
 
@@ -52,11 +54,12 @@ type watches struct {
 
 func newWatches(fsn *fsnotify.Watcher, err error) *watches {
 	return &watches{
-		fsn:    fsn,
-		noFSN:  err,
-		byName: make(map[string]daemondir.FileID),
-		byID:   make(map[daemondir.FileID]string),
-		polled: make(map[string]error),
+		fsn:     fsn,
+		noFSN:   err,
+		byName:  make(map[string]daemondir.FileID),
+		byID:    make(map[daemondir.FileID]string),
+		byFiles: new(nameSet),
+		polled:  make(map[string]error),
 	}
 }
 
@@ -133,6 +136,7 @@ func (w *watches) add(root, name string) (there bool) {
 		w.full = errors.Is(err, syscall.ENOSPC)
 		w.polled[name] = err
 	}
+	w.dropFiles(root, name)
 	return true
 }
 
@@ -182,9 +186,15 @@ func (w *watches) dropUnbound(root, name string) {
 	}
 }
 
-// drop removes the watch of name, if there is one, and ends its polling.
+// drop removes the watches of name, if there are any, and ends its polling.
 func (w *watches) drop(root, name string) {
 	delete(w.polled, name)
+	w.dropFiles(root, name)
+	w.dropDir(root, name)
+}
+
+// dropDir removes the watch of the dir name, if there is one.
+func (w *watches) dropDir(root, name string) {
 	id, ok := w.byName[name]
 	if !ok {
 		return
@@ -219,16 +229,20 @@ func (w *watches) lost(root string) (names []string, rearm bool) {
 		slices.Sort(list)
 		list = slices.Compact(list) // one that has moved out may still have the name of another
 	}
+	byFiles := w.byFiles.all()
 	others := make(map[string]struct{})
 	for _, path := range list {
-		name, inside := strings.CutPrefix(path, root+string(filepath.Separator))
-		if !inside {
+		rel, inside := strings.CutPrefix(path, root+string(filepath.Separator))
+		name, _, isFile := strings.Cut(rel, string(filepath.Separator))
+		_, ok := w.byName[name]
+		switch {
+		case !inside:
 			others[path] = struct{}{}
-		} else if _, ok := w.byName[name]; ok {
+		case isFile && slices.Contains(byFiles, name), !isFile && ok:
 			n++
 		}
 	}
-	if n < len(w.byName) {
+	if n < len(w.byName)+2*len(byFiles) {
 		names = w.dropUnlisted(root, list)
 	}
 	for path := range w.others {
@@ -250,7 +264,7 @@ func (w *watches) lost(root string) (names []string, rearm bool) {
 	return names, rearm
 }
 
-// dropUnlisted drops and returns the daemon dirs whose watches are not in list.
+// dropUnlisted drops and returns the daemon dirs whose watches are not all in list.
 func (w *watches) dropUnlisted(root string, list []string) (names []string) {
 	listed := make(map[string]struct{}, len(list))
 	for _, path := range list {
@@ -259,6 +273,14 @@ func (w *watches) dropUnlisted(root string, list []string) (names []string) {
 	for name := range w.byName {
 		if _, ok := listed[filepath.Join(root, name)]; !ok {
 			names = append(names, name)
+		}
+	}
+	for _, name := range w.byFiles.all() {
+		for _, path := range filesOf(root, name) {
+			if _, ok := listed[path]; !ok {
+				names = append(names, name)
+				break
+			}
 		}
 	}
 	for _, name := range names {

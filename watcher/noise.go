@@ -48,13 +48,12 @@ func (s *session) quiet() {
 		// All that a read looks at must be there: the file that makes a dir protected may be made
 		// unnoticed, but a removal looks for it once more.
 		if !ok || known.Problem != daemondir.ProblemNone || known.PIDFile == (daemondir.Stamp{}) || known.Protected ||
-			s.watches.byName[name] != known.Dir || s.watches.rootPolled() || !s.watches.addFiles(s.dir, name) {
+			s.watches.byFiles.has(name) || s.watches.rootPolled() || !s.watches.addFiles(s.dir, name) {
 			continue
 		}
 		// These are the files that are watched now. What happens to them from here on is an event.
 		if e, err := daemondir.Read(s.dir, name); err != nil || e != known {
-			s.watches.dropFiles(s.dir, name)
-			s.pending.names.Add(name, time.Time{})
+			s.watches.dropFiles(s.dir, name) // an event will tell
 			continue
 		}
 		s.watches.dropDir(s.dir, name)

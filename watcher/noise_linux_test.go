@@ -108,6 +108,15 @@ func TestNoisyDir(t *testing.T) {
 			}
 			w.checkWatched()
 			w.waitEqual()
+			removeAll(t, filepath.Join(root, "a"))
+			removeAll(t, filepath.Join(root, "b"))
+			w.waitEqual()
+			w.mu.Lock()
+			left := w.session.watches.byFiles.all()
+			w.mu.Unlock()
+			if len(left) > 0 {
+				t.Errorf("%q are kept", left)
+			}
 			if w.count("events.overflow")+w.count("watch.degraded") > 0 {
 				t.Error("found by something else than an event")
 			}
@@ -142,6 +151,20 @@ func (s *session) makeQuiet(t *testing.T, names ...string) {
 		}
 	}
 	s.quiet()
+}
+
+// It can be noisy again.
+func TestNoisyDirOnceMore(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	w := start(t, setup{Root: root})
+	w.waitPID("a", 1)
+	for pid := 2; pid < 4; pid++ {
+		w.makeNoise("a")
+		spawn(t, root, "a", pid)
+		w.waitPID("a", pid)
+	}
+	w.checkWatched()
 }
 
 // Our own write of a sidecar does not end that, and is taken in as ever.
@@ -187,6 +210,8 @@ func TestNoisyDirStaysWatched(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{name: "its sidecar is a symlink", before: func(t *testing.T, root string) { beSymlink(t, sidecarPath(root, "a")) }},
+		{name: "its pid file is a symlink", before: func(t *testing.T, root string) { beSymlink(t, filepath.Join(root, "a", "daemon.pid")) }},
 		{name: "its sidecar has a second name in another noisy dir", before: func(t *testing.T, root string) {
 			removeAll(t, sidecarPath(root, "a"))
 			if err := os.Link(sidecarPath(root, "b"), sidecarPath(root, "a")); err != nil {
@@ -225,6 +250,44 @@ func TestNoisyDirStaysWatched(t *testing.T) {
 				t.Errorf("watches %q", s.watches.fsn.WatchList())
 			}
 		})
+	}
+}
+
+// beSymlink replaces a file by a symlink to it elsewhere.
+func beSymlink(t *testing.T, path string) {
+	t.Helper()
+	aside := filepath.Join(t.TempDir(), "aside")
+	rename(t, path, aside)
+	if err := os.Symlink(aside, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a noisy dir raised before it was watched by its files, and comes in late, changes nothing.
+func TestLateNoise(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	s := undrained(t, root)
+	s.read("a")
+	s.makeQuiet(t, "a")
+	spawn(t, root, "a", 2)
+	s.pending.noisy.Add("a", time.Time{})
+	s.quiet()
+	if !s.pending.byFiles.has("a") || len(s.watches.fsn.WatchList()) != 3 { // the root and the files
+		t.Errorf("watches %q", s.watches.fsn.WatchList())
+	}
+}
+
+// Nothing is watched by its files where each change must be looked for.
+func TestNoisyDirOfAPolledRoot(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	s := undrained(t, root)
+	s.read("a")
+	s.watches.eventless = "nfs"
+	s.makeQuiet(t, "a")
+	if !s.isWatched("a") {
+		t.Errorf("watches %q", s.watches.fsn.WatchList())
 	}
 }
 

@@ -65,7 +65,7 @@ func parseSteps(text string) ([]step, error) {
 
 // common are the steps that may come at any time, as often as they are listed.
 var common = strings.Fields(`
-	spawn spawn spawn spawn spawn spawn spawn kill kill kill kill respawn respawn respawn
+	spawn spawn spawn spawn spawn spawn spawn kill kill kill kill respawn respawn respawn log log log
 	mkdir write write half half cut cut cutpid cutpid rmtree rmtree rmtree remake
 	rename rename exchange exchange out bar bar unbar unbar log link noise rest rest rest`)
 
@@ -165,7 +165,11 @@ var ops = map[string]func(m *mixed, name string, n int){
 	},
 	"bar":   func(m *mixed, name string, n int) { m.touch(name); os.Chmod(m.path(name, n), 0) },
 	"unbar": func(m *mixed, name string, _ int) { m.unbar(name) },
-	"log":   func(m *mixed, name string, _ int) { os.WriteFile(m.dir(name)+"/out.log", []byte(secret), 0o644) },
+	"log": func(m *mixed, name string, n int) { // two logs by turns: the kernel merges nothing
+		for i := range 6 * n {
+			os.WriteFile(fmt.Sprint(m.dir(name), "/", i%2, ".log"), []byte(secret), 0o644)
+		}
+	},
 	"link": func(m *mixed, name string, _ int) {
 		os.Symlink(m.outside, filepath.Join(m.root, "link-"+name))
 		os.Symlink(m.outside, filepath.Join(m.dir(name), "inner"))

@@ -84,6 +84,11 @@ func (s *storm) name() string { return fmt.Sprint("daemon", s.rand.IntN(10)) }
 func (s *storm) step() {
 	name := s.name()
 	dir := filepath.Join(s.root, name)
+	if s.rand.IntN(5) == 0 { // two logs by turns: the kernel merges nothing
+		for i := range 2 * noisyEvents {
+			os.WriteFile(filepath.Join(dir, fmt.Sprint(i%2, ".log")), []byte("a line"), 0o644)
+		}
+	}
 	switch n := s.rand.IntN(100); {
 	case n < 30:
 		trySpawn(s.root, name, 1+s.rand.IntN(1000), 0)

@@ -6,7 +6,8 @@
 //
 // One goroutine drains fsnotify into a set of names, and another reads the dirs of that
 // set. So a burst of events for one dir costs few reads, and the kernel's queue stays
-// empty. The drain pauses only after events that do not concern us (see noisePause).
+// empty. A dir in which other files are written all the time is watched by its sidecar and pid
+// file instead; the drain pauses only after events that do not concern us (see noise.go).
 //
 // A watcher runs in sessions. A session lasts as long as the root is the same directory,
 // or is missing. It ends when that changes or events were lost, and [Watcher.Run] begins
@@ -15,6 +16,7 @@
 //	watcher.go  options, the states of the root, one session after the other
 //	session.go  one session: the loop that reads the pending dirs
 //	pending.go  the drain: which dirs to read because of fsnotify's events and errors
+//	noise.go    events about files that are nothing to us
 //	watches.go  which dirs are watched, and which are polled because they cannot be
 //	polls.go    when each of these is looked at; polling.go: looking; births_*.go: at processes
 //	resync.go   when the root is read again after events were lost

@@ -25,6 +25,7 @@
 //	GCTEST_STEPS   the steps of the one mixed storm that is done, as one that failed prints them
 //	GCTEST_LONG    not empty: the long forms, minutes instead of seconds
 //	GCTEST_SOAK    the number of cycles of the soak
+//	GCTEST_CLIENT  a checkout of running-process, whose own spawner is then played against
 //	GCTEST_USES    for how long dirs are used at random, such as 5m
 //
 //	GCTEST_MODEL_STEPS  how many steps the storm of a model has

@@ -273,7 +273,7 @@ func TestRealClient(t *testing.T) {
 	}
 	data := t.TempDir()
 	root := filepath.Join(data, "running-process", "runtime")
-	w := startWatch(t, root, "--stale-after", stale.String(), "--sweep-interval", "500ms")
+	w := startWatch(t, root, "--stale-after", stale.String(), "--sweep-interval", "500ms", "--log-level", "info")
 	f := follow(w)
 	clients := make([]*realClient, 2)
 	began := time.Now()
@@ -318,14 +318,14 @@ func TestRealClient(t *testing.T) {
 		}
 		for line, n := range c.want {
 			if most := n + c.mayToo[line]; got[line] < n || got[line] > most {
-				t.Errorf("%s is in the log %d times, not %d to %d", line, got[line], n, most)
+				t.Errorf("%s is in the log %d times, not %d to %d:\n%s", line, got[line], n, most, linesOf(w, strings.Fields(line)[1]))
 			}
 			wanted += n
 			delete(got, line)
 		}
 	}
 	for line, n := range got {
-		t.Errorf("%s is in the log %d times, and has not happened", line, n)
+		t.Errorf("%s is in the log %d times, and has not happened:\n%s", line, n, linesOf(w, strings.Fields(line)[1]))
 	}
 	checkLives(t, w, lives)
 	if t.Failed() {
@@ -333,6 +333,15 @@ func TestRealClient(t *testing.T) {
 	}
 	t.Logf("%d lives in %v: all %d lines that had to be in the log are, once, and of the %d that may be missing %d: %v",
 		len(lives), played.Round(time.Second), wanted, passed, sum(total)-wanted, total)
+}
+
+// linesOf is what the log says of a daemon.
+func linesOf(w *watchProcess, name string) string {
+	var text strings.Builder
+	for _, e := range w.all("", name) {
+		text.WriteString(e.line)
+	}
+	return text.String()
 }
 
 // sum adds up what was counted.

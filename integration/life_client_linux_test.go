@@ -236,9 +236,8 @@ func (c *realClient) play(prefix string, n int) {
 		} else {
 			c.cleanup(name)
 			c.end(l, sig)
-			if !c.calm {
-				c.passing("daemon.exited", name, l.PID)
-			}
+			// The trampoline ends by itself if its sidecar goes before it has read that.
+			c.mayToo[key("daemon.exited", name, l.PID)]++
 		}
 		l = c.spawn(name, false, lasting...)
 		c.passing("daemon.added", name, 0)
@@ -293,11 +292,12 @@ func TestRealClient(t *testing.T) {
 	if played < 2*stale {
 		t.Errorf("all was over in %v: no daemon lived long enough to be removed by mistake", played)
 	}
-	f.mustReach(t, root, nobodyLives)
+	// Nobody reads a sidecar meanwhile: that would end a removal that has begun.
 	daemondirtest.Eventually(t, "all dirs are removed", func() bool {
 		left, err := os.ReadDir(root)
 		return err == nil && len(left) == 0
 	})
+	f.mustReach(t, root, nobodyLives)
 	w.stop(syscall.SIGTERM)
 	f.catchUp()
 	f.mustBeConsistent(t)
@@ -356,7 +356,7 @@ func sum(counts map[string]int) int {
 // checkLives compares what the log says of each process with what the client says of it.
 func checkLives(t *testing.T, w *watchProcess, lives map[string]life) {
 	t.Helper()
-	var boot int64 // in milliseconds; the kernel counts hundredths of seconds
+	var boot int64 // in milliseconds; a busy machine may hold the watch up between two clocks
 	for _, e := range w.all("", "") {
 		l, ok := lives[key("", e.daemon, int(e.number("pid")))]
 		if !ok || e.event != "daemon.live" && e.event != "daemon.exited" {
@@ -369,7 +369,7 @@ func checkLives(t *testing.T, w *watchProcess, lives map[string]life) {
 			if boot == 0 {
 				boot = at
 			}
-			if at < boot-20 || at > boot+20 {
+			if at < boot-500 || at > boot+500 {
 				t.Errorf("%d was started %d ms after another, and the log disagrees by %d ms: %s", l.PID, 10*l.Start, at-boot, e.line)
 			}
 		}

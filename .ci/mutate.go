@@ -31,7 +31,7 @@ var (
 	sample   = flag.Int("n", 25, "mutants per package, drawn at random; 0: all")
 	seed     = flag.Uint64("seed", 1, "of the draw")
 	parallel = flag.Int("p", 2, "how many at a time")
-	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 5 times what they take unchanged, and a minute")
+	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 3 times what they take unchanged, and 20 s")
 	tags     = flag.String("tags", "", "build tags")
 	list     = flag.Bool("list", false, "only print what would be changed")
 	also     []suite // tests for what the package's own tests let survive
@@ -129,7 +129,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		if o, by := run(scratch, s, nil); o != survived {
 			return fmt.Errorf("%s: the tests do not pass without a change: %s", s.dir, by)
 		}
-		suites[i].timeout = cmp.Or(*timeout, 5*time.Since(began)+time.Minute)
+		suites[i].timeout = cmp.Or(*timeout, 3*time.Since(began)+20*time.Second)
 	}
 
 	random := rand.New(rand.NewPCG(*seed, 0))

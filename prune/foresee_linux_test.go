@@ -124,3 +124,40 @@ func TestForeseeWithoutTable(t *testing.T) {
 		}
 	}
 }
+
+// Nothing is opened for writing, changed or made by who only looks: a plan, or a dry run.
+func TestForeseeingWritesNothing(t *testing.T) {
+	b := newBench(t, Options{DryRun: true})
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Skipf("no inotify: %v", err)
+	}
+	defer unix.Close(fd)
+	dead := daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
+	live, _ := daemondirtest.MakeLive(t, b.root, "live")
+	for _, dir := range []string{b.root, dead.Path(), live.Path()} {
+		// A close after it was open for writing is an event, too.
+		if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_ALL_EVENTS&^(unix.IN_OPEN|unix.IN_ACCESS|unix.IN_CLOSE_NOWRITE)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.scan()
+	if rows := b.Plan(t.Context()).Rows; len(rows) != 2 {
+		t.Errorf("%+v", rows)
+	}
+	if stats, _ := b.sweep(); stats.Removed != 1 || stats.Refreshed != 1 {
+		t.Errorf("%+v", stats)
+	}
+	var events [4096]byte
+	if n, err := unix.Read(fd, events[:]); err != unix.EAGAIN {
+		t.Errorf("events: %q, %v", events[:max(n, 0)], err)
+	}
+	f, err := os.OpenFile(dead.Sidecar(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if n, err := unix.Read(fd, events[:]); n <= 0 {
+		t.Errorf("a sidecar was open for writing, and no event says so: %v", err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"runtimegc/prune/internal/fsys"
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
+
+	"golang.org/x/sys/unix"
 )
 
 // A spawner that found the sidecar before the dir was renamed, but comes to the lease while
@@ -101,5 +105,126 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 	}
 	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != "new" {
 		t.Errorf("the spawner's update is %q", got)
+	}
+}
+
+// What is mounted in the dir after the last look is not emptied, and the dir is found again.
+func TestPutBackForAMount(t *testing.T) {
+	if portable {
+		t.Skip("mounts of the same device are not seen there")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	root, mounted := t.TempDir(), t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	daemondirtest.WriteFile(t, filepath.Join(mounted, "file"), "stay")
+	point := filepath.Join(d.Path(), "mnt")
+	if err := os.Mkdir(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := newTestRemover(t, root, false)
+	m.reached = func(step string) {
+		if step != "judged" {
+			return
+		}
+		if err := unix.Mount(mounted, point, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("no bind mount: %v", err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, name := range []string{"a", ".pruned-a"} {
+			_ = unix.Unmount(filepath.Join(root, name, "mnt"), unix.MNT_DETACH)
+		}
+	})
+	if r := m.remove(entryOf(t, d)); r.kept != MountPoint || r.err != nil || r.hidden != "" || !r.putBack {
+		t.Errorf("%+v, want that it is put back for the mount", r)
+	}
+	for _, path := range []string{d.Sidecar(), d.PIDFile(), filepath.Join(point, "file")} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Another dir that has the name when it is renamed gets it back, even if it has the very files
+// of the one that was judged.
+func TestPutBackForAnotherDir(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	fresh := daemondirtest.Dir{Root: root, Name: "b"}
+	m := newTestRemover(t, root, false)
+	m.reached = func(step string) {
+		if step != "judged" {
+			return
+		}
+		if err := errors.Join(fresh.Mkdir(),
+			os.Rename(d.Sidecar(), filepath.Join(fresh.Path(), "a.daemon.json")),
+			os.Rename(d.PIDFile(), fresh.PIDFile()),
+			os.Rename(d.Path(), d.Path()+"-away"),
+			os.Rename(fresh.Path(), d.Path())); err != nil {
+			t.Error(err)
+		}
+	}
+	if r := m.remove(entryOf(t, d)); r.kept != Changed || r.err != nil || r.hidden != "" || !r.putBack {
+		t.Errorf("%+v, want changed, and that it is put back", r)
+	}
+	if _, err := os.Stat(d.Sidecar()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A spawner that comes after the last look is seen where there is no lease, too: on a sidecar
+// of another user, without CAP_LEASE (fcntl(2)), and on file systems that have none.
+func TestPutBackWithoutALease(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a file to another user takes root")
+	}
+	for rule, come := range map[string]func(t *testing.T, dir string){
+		"it writes the sidecar": func(t *testing.T, dir string) {
+			daemondirtest.WriteFile(t, filepath.Join(dir, "a.daemon.json"), "{}")
+		},
+		"it writes the pid file": func(t *testing.T, dir string) {
+			daemondirtest.WriteFile(t, filepath.Join(dir, "daemon.pid"), strconv.Itoa(os.Getpid()))
+		},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			root := t.TempDir()
+			d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+			if err := os.Chown(d.Sidecar(), nobodyID, nobodyID); err != nil {
+				t.Fatal(err)
+			}
+			e, m := entryOf(t, d), newTestRemover(t, root, false)
+			m.reached = func(step string) {
+				if step == "renamed" {
+					come(t, filepath.Join(root, ".pruned-a"))
+				}
+			}
+			done := make(chan removal)
+			go func() {
+				runtime.LockOSThread() // for good: the thread ends with the goroutine
+				dropLeases(t)
+				done <- m.remove(e)
+			}()
+			if r := <-done; r.kept != Respawned || r.err != nil || r.hidden != "" || !r.putBack {
+				t.Errorf("%+v, want that it is put back", r)
+			}
+			if _, err := os.Stat(d.Sidecar()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// dropLeases takes CAP_LEASE from this thread.
+func dropLeases(t *testing.T) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // of 32 capabilities each
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Error(err)
+	}
+	data[0].Effective &^= 1 << unix.CAP_LEASE
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Error(err)
 	}
 }

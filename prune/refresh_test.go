@@ -67,18 +67,26 @@ func TestRefreshChangesOneNumber(t *testing.T) {
 
 // What is not what it was judged as is left to the next sweep.
 func TestRefreshNotNow(t *testing.T) {
+	const text = `{"spawned_at_unix_ms": 5, "last_seen_unix_ms": 6}`
+	write := func(text string) func(t *testing.T, d daemondirtest.Dir) {
+		return func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), text) }
+	}
 	for rule, change := range map[string]func(t *testing.T, d daemondirtest.Dir){
-		"the dir is gone":              func(t *testing.T, d daemondirtest.Dir) { _ = os.RemoveAll(d.Path()) },
-		"the sidecar is gone":          func(t *testing.T, d daemondirtest.Dir) { _ = os.Remove(d.Sidecar()) },
-		"the sidecar is being written": func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), "") },
-		"half of it is written":        func(t *testing.T, d daemondirtest.Dir) { daemondirtest.WriteFile(t, d.Sidecar(), `{"a": `) },
+		"a respawn, of the same length":        write(`{"spawned_at_unix_ms": 6, "last_seen_unix_ms": 6}`),
+		"seen by another, in the same length":  write(`{"spawned_at_unix_ms": 5, "last_seen_unix_ms": 8}`),
+		"it is no JSON, in the same length":    write(`{"spawned_at_unix_ms": 5, "last_seen_unix_ms": 6 `),
+		"it has no number, in the same length": write(`{"spawned_at_unix_ms": 5, "last_seen_unix_xx": 6}`),
+		"the dir is gone":                      func(t *testing.T, d daemondirtest.Dir) { _ = os.RemoveAll(d.Path()) },
+		"the sidecar is gone":                  func(t *testing.T, d daemondirtest.Dir) { _ = os.Remove(d.Sidecar()) },
+		"the sidecar is being written":         write(""),
+		"half of it is written":                write(`{"a": `),
 		"another dir has the name": func(t *testing.T, d daemondirtest.Dir) {
 			_ = os.Rename(d.Path(), d.Path()+"-away")
 			daemondirtest.Make(t, d.Root, d.Name, "{}", "")
 		},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			d := daemondirtest.Make(t, t.TempDir(), "a", `{"a": 1}`, "")
+			d := daemondirtest.Make(t, t.TempDir(), "a", text, "")
 			e := entryOf(t, d)
 			if e.Dir == (daemondir.FileID{}) {
 				t.Skip("directories have no identity on this system")

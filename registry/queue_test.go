@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -89,6 +90,26 @@ func TestQueueTakenIsNotTouched(t *testing.T) {
 			t.Errorf("took %d names, want %d", len(got), size)
 		}
 	}
+}
+
+// A batch of the size of a scan leaves no memory behind: Go's maps do not shrink.
+func TestQueueGivesMemoryBack(t *testing.T) {
+	q := NewQueue()
+	used := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := used()
+	for i := range 100_000 { // some 10 MB
+		q.Add(fmt.Sprint(i), time.Time{})
+	}
+	q.Take()
+	if left := used() - before; left > 1<<20 {
+		t.Errorf("%d bytes are left in an empty queue", left)
+	}
+	runtime.KeepAlive(q)
 }
 
 // No wake-up may be lost: whatever the interleaving, a consumer that takes when it is

@@ -393,6 +393,29 @@ func TestStampChanges(t *testing.T) {
 	}
 }
 
+// What is no regular file, or not there, has the zero stamp.
+func TestStampOfNoFile(t *testing.T) {
+	d := daemondirtest.Make(t, t.TempDir(), "web", "{}", "12")
+	if SidecarStamp(d.Root, "web") == (Stamp{}) {
+		t.Error("a sidecar has the zero stamp")
+	}
+	if got := SidecarStamp(d.Root, "missing"); got != (Stamp{}) {
+		t.Errorf("without a dir: %+v", got)
+	}
+	if err := os.Remove(d.Sidecar()); err != nil {
+		t.Fatal(err)
+	}
+	if got := SidecarStamp(d.Root, "web"); got != (Stamp{}) {
+		t.Errorf("without a sidecar: %+v", got)
+	}
+	if err := os.Mkdir(d.Sidecar(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := SidecarStamp(d.Root, "web"); got != (Stamp{}) {
+		t.Errorf("a directory: %+v", got)
+	}
+}
+
 func symlink(t *testing.T, target, path string) {
 	t.Helper()
 	if err := daemondirtest.Symlink(target, path); err != nil {

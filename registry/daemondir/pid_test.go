@@ -103,6 +103,10 @@ func TestPIDMarshalJSON(t *testing.T) {
 		if got, err := json.Marshal(tt.in); err != nil || string(got) != tt.want {
 			t.Errorf("%s: %s, %v; want %s", tt.name, got, err, tt.want)
 		}
+		back := PID{N: 7, Known: true}
+		if err := json.Unmarshal([]byte(tt.want), &back); err != nil || back != tt.in {
+			t.Errorf("%s: back as %v, %v", tt.name, back, err)
+		}
 	}
 }
 

@@ -49,6 +49,13 @@ func TestProtectNoDir(t *testing.T) {
 	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
 		t.Errorf("outside: %v, %v", left, err)
 	}
+	// Nor is it said that a file has one already.
+	daemondirtest.WriteFile(t, filepath.Join(root, "file"), "")
+	for _, change := range []func(root, name string) (bool, error){Protect, Unprotect} {
+		if changed, err := change(root, "file"); changed || err == nil {
+			t.Errorf("a file: changed: %v, %v, want an error", changed, err)
+		}
+	}
 }
 
 // A mark in a dir that a removal is moving out of sight meanwhile is not said to be made.

@@ -1,0 +1,392 @@
+// Mutate changes one thing in the code at a time and runs the tests: a mutant that they do
+// not notice has survived. It is started by .ci/mutate, which says how, and which protects
+// the machine. The source stays as it is: the go command is given each mutant by -overlay.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+var (
+	sample   = flag.Int("n", 25, "mutants per package, drawn at random; 0: all")
+	seed     = flag.Uint64("seed", 1, "of the draw")
+	parallel = flag.Int("p", 2, "how many at a time")
+	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 3 times what they take unchanged, and 20 s")
+	tags     = flag.String("tags", "", "build tags")
+	list     = flag.Bool("list", false, "only print what would be changed")
+	also     []suite // tests for what the package's own tests let survive
+)
+
+// Suite is tests of one package: all, or those whose names match run.
+type suite struct {
+	dir, run string
+	timeout  time.Duration
+}
+
+// Mutant is a file with one change: the bytes from start to end become text.
+type mutant struct {
+	file       string
+	line       int
+	start, end int
+	text       string
+	what       string
+	outcome    outcome
+	by         string // the test that failed
+}
+
+type outcome int
+
+const (
+	survived outcome = iota
+	killed
+	tookTooLong
+	notCompiled
+)
+
+func main() {
+	flag.Func("also", "`DIR:TESTS`, run against what survives the package's own tests; may be repeated", func(s string) error {
+		dir, run, ok := strings.Cut(s, ":")
+		if !ok {
+			return errors.New("want DIR:TESTS")
+		}
+		also = append(also, suite{dir: dir, run: run})
+		return nil
+	})
+	flag.Parse()
+	if err := mutate(flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Mutate takes directories, files, and FILE:LINE.
+func mutate(args []string) error {
+	var dirs []string
+	byDir := map[string][]*mutant{}
+	for _, arg := range args {
+		path, line, _ := strings.Cut(arg, ":")
+		found, err := mutantsOf(path)
+		if err != nil {
+			return err
+		}
+		if line != "" {
+			found = slices.DeleteFunc(found, func(m *mutant) bool { return strconv.Itoa(m.line) != line })
+		}
+		dir := filepath.Clean(path)
+		if strings.HasSuffix(path, ".go") {
+			dir = filepath.Dir(path)
+		}
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+		byDir[dir] = append(byDir[dir], found...)
+	}
+	scratch, err := os.MkdirTemp("", "mutate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	for _, dir := range dirs {
+		if err := testPackage(scratch, dir, byDir[dir]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func testPackage(scratch, dir string, all []*mutant) error {
+	if *list {
+		for _, m := range all {
+			fmt.Printf("%s:%d: %s\n", m.file, m.line, m.what)
+		}
+		return nil
+	}
+	// Without a change all must pass, or the outcomes mean nothing.
+	suites := append([]suite{{dir: dir}}, also...)
+	for i, s := range suites {
+		began := time.Now()
+		s.timeout = time.Hour
+		if o, by := run(scratch, s, nil); o != survived {
+			return fmt.Errorf("%s: the tests do not pass without a change: %s", s.dir, by)
+		}
+		suites[i].timeout = cmp.Or(*timeout, 3*time.Since(began)+20*time.Second)
+	}
+
+	random := rand.New(rand.NewPCG(*seed, 0))
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	broken := 0
+	var drawn []*mutant
+	for _, m := range all {
+		if *sample > 0 && len(drawn) == *sample {
+			break
+		}
+		if !compiles(scratch, dir, m) {
+			broken++
+			continue
+		}
+		drawn = append(drawn, m)
+	}
+	work := make(chan *mutant)
+	var workers sync.WaitGroup
+	for range *parallel {
+		workers.Go(func() {
+			for m := range work {
+				judge(scratch, suites, m)
+			}
+		})
+	}
+	for _, m := range drawn {
+		work <- m
+	}
+	close(work)
+	workers.Wait()
+	var count [notCompiled]int
+	for _, m := range drawn {
+		if m.outcome == tookTooLong { // maybe for want of a processor: once more, alone
+			judge(scratch, suites, m)
+		}
+		count[m.outcome]++
+	}
+	slices.SortFunc(drawn, func(a, b *mutant) int {
+		return cmp.Or(strings.Compare(a.file, b.file), a.line-b.line)
+	})
+	for _, m := range drawn {
+		if m.outcome == survived {
+			fmt.Printf("SURVIVED %s:%d: %s\n", m.file, m.line, m.what)
+		}
+	}
+	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile): %d killed, %d took too long, %d survived: %.1f%%\n",
+		dir, len(all), len(drawn), *seed, broken, count[killed], count[tookTooLong], count[survived],
+		100*float64(count[killed]+count[tookTooLong])/float64(max(1, len(drawn))))
+	return nil
+}
+
+// Judge runs the tests on a mutant, and prints what came of it.
+func judge(scratch string, suites []suite, m *mutant) {
+	for _, s := range suites {
+		if m.outcome, m.by = run(scratch, s, m); m.outcome != survived {
+			break
+		}
+	}
+	word := [...]string{"survived", "killed", "took too long", "does not compile"}[m.outcome]
+	fmt.Printf("%s:%d: %s: %s %s\n", m.file, m.line, m.what, word, m.by)
+}
+
+// Overlay returns the environment in which the go command sees the mutant; the tests that
+// build the program have it from there.
+func overlay(dir string, m *mutant) []string {
+	env := append(os.Environ(), "TMPDIR="+dir)
+	if m == nil {
+		return env
+	}
+	source, err := os.ReadFile(m.file)
+	must(err)
+	changed := filepath.Join(dir, "changed.go")
+	must(os.WriteFile(changed, []byte(string(source[:m.start])+m.text+string(source[m.end:])), 0o666))
+	file, err := filepath.Abs(m.file)
+	must(err)
+	text, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
+	must(err)
+	must(os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o666))
+	return append(env, "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+filepath.Join(dir, "overlay.json"))
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func compiles(scratch, dir string, m *mutant) bool {
+	temp, err := os.MkdirTemp(scratch, "")
+	must(err)
+	defer os.RemoveAll(temp)
+	c := exec.Command("go", "build", "-tags", *tags, "./"+dir)
+	c.Env = overlay(temp, m)
+	return c.Run() == nil
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)`)
+
+func run(scratch string, s suite, m *mutant) (outcome, string) {
+	temp, err := os.MkdirTemp(scratch, "")
+	must(err)
+	defer os.RemoveAll(temp)
+	must(os.Chmod(temp, 0o755)) // tests that become another user
+	program := filepath.Join(temp, "program.test")
+	c := exec.Command("go", "test", "-c", "-tags", *tags, "-o", program, "./"+s.dir)
+	c.Env = overlay(temp, m)
+	if text, err := c.CombinedOutput(); err != nil {
+		return notCompiled, string(text)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout+10*time.Second)
+	defer cancel()
+	c = exec.CommandContext(ctx, program, "-test.failfast", "-test.timeout", s.timeout.String(), "-test.run", s.run)
+	c.Dir, c.Env = s.dir, overlay(temp, m)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = time.Second // processes of the tests may hold the output
+	text, err := c.CombinedOutput()
+	if c.Process != nil {
+		syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // what the tests left
+	}
+	switch why := failed.FindString(string(text)); {
+	case ctx.Err() != nil || strings.Contains(why, "test timed out"):
+		return tookTooLong, ""
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
+		return survived, ""
+	case why == "":
+		return killed, "by " + err.Error()
+	default:
+		return killed, "by " + strings.TrimPrefix(strings.TrimSpace(why), "--- FAIL: ")
+	}
+}
+
+// MutantsOf lists those of a file, or of the files in a directory that are built here.
+func mutantsOf(path string) ([]*mutant, error) {
+	files := []string{path}
+	if !strings.HasSuffix(path, ".go") {
+		context := build.Default
+		context.BuildTags = strings.Split(*tags, ",")
+		p, err := context.ImportDir(path, 0)
+		if err != nil {
+			return nil, err
+		}
+		files = nil
+		for _, name := range p.GoFiles {
+			files = append(files, filepath.Join(path, name))
+		}
+	}
+	var all []*mutant
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		set := token.NewFileSet()
+		tree, err := parser.ParseFile(set, file, source, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		f := finder{file: filepath.Clean(file), source: source, in: set.File(tree.FileStart)}
+		for _, d := range tree.Decls {
+			f.walk(d, nil)
+		}
+		all = append(all, f.found...)
+	}
+	return all, nil
+}
+
+// Finder collects the mutants of a file.
+type finder struct {
+	file   string
+	source []byte
+	in     *token.File
+	found  []*mutant
+}
+
+func (f *finder) add(from, to token.Pos, text, what string) {
+	f.found = append(f.found, &mutant{file: f.file, line: f.in.Line(from),
+		start: f.in.Offset(from), end: f.in.Offset(to), text: text, what: what})
+}
+
+// Text is the first line of a node, for what is printed.
+func (f *finder) text(n ast.Node) string {
+	first, _, _ := strings.Cut(string(f.source[f.in.Offset(n.Pos()):f.in.Offset(n.End())]), "\n")
+	return first
+}
+
+var swapped = map[token.Token]token.Token{
+	token.EQL: token.NEQ, token.NEQ: token.EQL, token.LSS: token.LEQ, token.LEQ: token.LSS,
+	token.GTR: token.GEQ, token.GEQ: token.GTR, token.LAND: token.LOR, token.LOR: token.LAND,
+}
+
+// Walk finds what may be changed below n, in a function of that type.
+func (f *finder) walk(n ast.Node, of *ast.FuncType) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ImportSpec:
+			return false
+		case *ast.FuncDecl:
+			if n.Body != nil {
+				f.walk(n.Body, n.Type)
+			}
+			return false
+		case *ast.FuncLit:
+			f.walk(n.Body, n.Type)
+			return false
+		case *ast.IfStmt:
+			f.add(n.Cond.Pos(), n.Cond.End(), "!("+string(f.source[f.in.Offset(n.Cond.Pos()):f.in.Offset(n.Cond.End())])+")", "negate "+f.text(n.Cond))
+		case *ast.BinaryExpr:
+			if to, ok := swapped[n.Op]; ok {
+				f.add(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), to.String(), to.String()+" in "+f.text(n))
+			}
+		case *ast.BasicLit:
+			if value, err := strconv.ParseInt(n.Value, 0, 64); err == nil && n.Kind == token.INT {
+				f.add(n.Pos(), n.End(), strconv.FormatInt(value+1, 10), n.Value+" + 1")
+			}
+		case *ast.BlockStmt:
+			f.statements(n.List, of)
+		case *ast.CaseClause:
+			f.statements(n.Body, of)
+		case *ast.CommClause:
+			f.statements(n.Body, of)
+		}
+		return true
+	})
+}
+
+func (f *finder) statements(list []ast.Stmt, of *ast.FuncType) {
+	for _, s := range list {
+		remove := false
+		switch s := s.(type) {
+		case *ast.ExprStmt, *ast.DeferStmt, *ast.BranchStmt:
+			remove = true
+		case *ast.AssignStmt:
+			switch s.Lhs[0].(type) {
+			case *ast.SelectorExpr, *ast.IndexExpr, *ast.StarExpr:
+				remove = true
+			}
+		case *ast.IncDecStmt:
+			_, remove = s.X.(*ast.SelectorExpr)
+		case *ast.ReturnStmt:
+			remove = true
+			f.returnNil(s, of)
+		}
+		if remove {
+			f.add(s.Pos(), s.End(), "", "remove "+f.text(s))
+		}
+	}
+}
+
+// ReturnNil forgets the error that is returned.
+func (f *finder) returnNil(s *ast.ReturnStmt, of *ast.FuncType) {
+	if of == nil || of.Results == nil || len(s.Results) == 0 || len(s.Results) != of.Results.NumFields() {
+		return
+	}
+	kind, _ := of.Results.List[len(of.Results.List)-1].Type.(*ast.Ident)
+	last := s.Results[len(s.Results)-1]
+	if kind != nil && kind.Name == "error" && f.text(last) != "nil" {
+		f.add(last.Pos(), last.End(), "nil", "nil for "+f.text(last))
+	}
+}

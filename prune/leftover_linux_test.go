@@ -58,6 +58,16 @@ func TestLeftovers(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("dead, but not yet stale, is put back", func(t *testing.T) {
+		b := newBench(t, Options{})
+		d := daemondirtest.MakeDead(t, b.root, "a", time.Minute)
+		quarantine(t, d)
+		stats, _ := b.sweep()
+		if _, err := os.Stat(d.Sidecar()); err != nil || stats.Removed != 0 || stats.Kept != 1 {
+			t.Errorf("%v, %+v", err, stats)
+		}
+		b.wantKept(d, NotStale)
+	})
 	t.Run("alive is put back", func(t *testing.T) {
 		b := newBench(t, Options{})
 		d, _ := daemondirtest.MakeLive(t, b.root, "a")

@@ -83,6 +83,10 @@ func TestPutBackLater(t *testing.T) {
 	}
 	b.start()
 	daemondirtest.Eventually(t, "it is hidden", func() bool { return len(b.log.Events("daemon.kept")) == 1 })
+	// That the name is taken is no failure, and nothing for anybody to mend.
+	if line := b.log.Events("daemon.kept")[0]; line["reason"] != string(Protected) || line["error"] != nil {
+		t.Errorf("logged %v", line)
+	}
 	daemondirtest.Eventually(t, "the other dir is known", func() bool { _, ok := b.reg.Get("a"); return ok })
 	if err := os.Remove(d.Path()); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package prune
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -330,6 +331,26 @@ func TestRefreshOnAFullDisk(t *testing.T) {
 	daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1_700_000_000_000, 1_700_000_000_000))
 	if wrote, err := refresh(root, entryOf(t, d), 1_800_000_000_000); err != nil || !wrote {
 		t.Errorf("wrote %v, error %v", wrote, err)
+	}
+}
+
+// A write that ends early, as on a disk that fills up meanwhile, is undone.
+func TestRefreshIsCutShort(t *testing.T) {
+	const text = `{"spawned_at_unix_ms": 5}`
+	d := daemondirtest.Make(t, t.TempDir(), "a", text, "")
+	needLeases(t, d)
+	e := entryOf(t, d)
+	// No file of this process may become longer than that (setrlimit(2)).
+	var was unix.Rlimit
+	mustDo(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &was))
+	mustDo(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(len(text)) + 7, Max: was.Max}))
+	wrote, err := refresh(d.Root, e, 1_800_000_000_000)
+	mustDo(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &was))
+	if wrote || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("wrote %v, error %v; want a short write", wrote, err)
+	}
+	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != text {
+		t.Errorf("the sidecar is %q", got)
 	}
 }
 

@@ -77,9 +77,32 @@ func TestUnknownIsKept(t *testing.T) {
 	if lines := b.log.Events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != "unknown_liveness" || lines[0]["error"] == nil {
 		t.Errorf("logged %v", lines)
 	}
-	// As soon as it is known, it goes.
+	// As soon as it is known, it goes, although no event says so: nil, as in a watch.
 	t.Setenv("HOST_PROC", "")
-	b.wantRemoved(d)
+	if stats := b.pass(t.Context(), nil); stats.Removed != 1 || d.Exists() {
+		t.Errorf("not removed: %+v", stats)
+	}
+}
+
+// A pid file that is empty or gone says nothing of the process that was verified by it.
+func TestEmptiedPIDFileIsNoExit(t *testing.T) {
+	for rule, damage := range map[string]func(path string) error{
+		"emptied": func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		"garbage": func(path string) error { return os.WriteFile(path, []byte("x"), 0o644) },
+		"gone":    os.Remove,
+	} {
+		t.Run(rule, func(t *testing.T) {
+			b := newBench(t, Options{})
+			d, _ := daemondirtest.MakeLive(t, b.root, "a")
+			b.sweep()
+			b.wantEvents("daemon.live", 1)
+			mustDo(t, damage(d.PIDFile()))
+			if stats, rows := b.sweep(); stats.Alive != 1 || rows["a"].State != Alive {
+				t.Errorf("%+v, %+v", stats, rows["a"])
+			}
+			b.wantEvents("daemon.exited", 0)
+		})
+	}
 }
 
 // A pid file that was emptied or cut does not cost a live daemon its dir, however stale

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -40,6 +41,37 @@ func TestScanMissingRoot(t *testing.T) {
 	}
 	if reg.Len() > 0 {
 		t.Error("entries of nothing")
+	}
+}
+
+// A pass over one dir knows that one only, and no name leads elsewhere.
+func TestScanDir(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	spawn(t, root, "b", 2)
+	spawn(t, filepath.Dir(root), "outside", 3)
+	reg := registry.New(root)
+	for _, name := range []string{"missing", "", ".", "..", "../outside", "a/../b", "/a", "a/"} {
+		if err := ScanDir(t.Context(), reg, name); !errors.Is(err, fs.ErrNotExist) || reg.Len() > 0 {
+			t.Errorf("%q: %v, and %d entries", name, err, reg.Len())
+		}
+	}
+	if err := ScanDir(t.Context(), reg, "a"); err != nil || !slices.Equal(reg.Names(), []string{"a"}) {
+		t.Errorf("%v, entries of %q", err, reg.Names())
+	}
+	if err := ScanDir(t.Context(), reg, "b"); err != nil || reg.Len() != 2 {
+		t.Errorf("%v, entries of %q", err, reg.Names())
+	}
+	w, err := reg.Write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := ScanDir(t.Context(), reg, "a"); !errors.Is(err, registry.ErrWritten) {
+		t.Errorf("beside another writer: %v", err)
+	}
+	if err := Scan(t.Context(), reg); !errors.Is(err, registry.ErrWritten) {
+		t.Errorf("all, beside another writer: %v", err)
 	}
 }
 

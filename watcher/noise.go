@@ -70,13 +70,16 @@ func filesOf(root, name string) []string {
 // has two names has one watch, and its events come under the first.
 func (w *watches) addFiles(root, name string) bool {
 	w.byFiles.add(name)
-	for _, path := range filesOf(root, name) {
-		if w.fsn.Add(path) != nil || !slices.Contains(w.fsn.WatchList(), path) {
-			w.dropFiles(root, name)
-			return false
-		}
+	files := filesOf(root, name)
+	ok := !slices.ContainsFunc(files, func(path string) bool { return w.fsn.Add(path) != nil })
+	if ok {
+		list := w.fsn.WatchList()
+		ok = !slices.ContainsFunc(files, func(path string) bool { return !slices.Contains(list, path) })
 	}
-	return true
+	if !ok {
+		w.dropFiles(root, name)
+	}
+	return ok
 }
 
 // dropFiles removes the watches of the files of the dir name, if there are any.

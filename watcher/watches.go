@@ -106,6 +106,7 @@ func (w *watches) add(root, name string) (there bool) {
 		delete(w.polled, name) // it was polled because it could not be read
 		return true
 	}
+	w.dropFiles(root, name) // the read that follows finds what happens until then
 	if w.fsn == nil || daemondir.Quarantined(name) {
 		return true
 	}
@@ -136,7 +137,6 @@ func (w *watches) add(root, name string) (there bool) {
 		w.full = errors.Is(err, syscall.ENOSPC)
 		w.polled[name] = err
 	}
-	w.dropFiles(root, name)
 	return true
 }
 
@@ -229,7 +229,6 @@ func (w *watches) lost(root string) (names []string, rearm bool) {
 		slices.Sort(list)
 		list = slices.Compact(list) // one that has moved out may still have the name of another
 	}
-	byFiles := w.byFiles.all()
 	others := make(map[string]struct{})
 	for _, path := range list {
 		rel, inside := strings.CutPrefix(path, root+string(filepath.Separator))
@@ -238,11 +237,11 @@ func (w *watches) lost(root string) (names []string, rearm bool) {
 		switch {
 		case !inside:
 			others[path] = struct{}{}
-		case isFile && slices.Contains(byFiles, name), !isFile && ok:
+		case isFile && w.byFiles.has(name), !isFile && ok:
 			n++
 		}
 	}
-	if n < len(w.byName)+2*len(byFiles) {
+	if n < len(w.byName)+2*len(w.byFiles.all()) {
 		names = w.dropUnlisted(root, list)
 	}
 	for path := range w.others {

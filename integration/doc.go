@@ -28,6 +28,9 @@
 //	GCTEST_CLIENT  a checkout of running-process, whose own spawner is then played against
 //	GCTEST_USES    for how long dirs are used at random, such as 5m
 //
+//	GCTEST_TRAMPOLINE_BINARY  a prebuilt integration/testdata/trampoline; if only GCTEST_BINARY is given,
+//	                          the test binary plays the daemons, and takes longer to start
+//
 //	GCTEST_MODEL_STEPS  how many steps the storm of a model has
 //	GCTEST_MODEL_KINDS  of which kinds, by commas: those, or, each with a "-", all but those
 //

@@ -4,14 +4,9 @@ package integration
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Whoever may write to the root must not be able to stop the collector, to make it eat
@@ -78,26 +73,4 @@ func TestHostileRootOnTheConsole(t *testing.T) {
 		h.mustBeServed(t)
 		h.mustBeUnharmed(t)
 	})
-}
-
-// Root may read and remove everything; most users may not.
-func TestHostileRootAsOrdinaryUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("the tests themselves are an ordinary user's")
-	}
-	if raceEnabled {
-		t.Skip("TestHostileRoot looks for races")
-	}
-	t.Parallel()
-	home := filepath.Join(t.TempDir(), "home")
-	noError(t, os.Mkdir(home, 0o755))
-	tests := filepath.Join(home, "integration.test")
-	noError(t, daemondirtest.CopyProgram(tests, ownProgram(t)))
-	cmd := exec.Command(tests, "-test.v", "-test.run", "^(TestHostileRoot|TestHostileRootOnTheConsole)$")
-	cmd.Dir, cmd.SysProcAttr = home, ordinaryUser(t, home)
-	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "GCTEST_LONG=", "GCTEST_BINARY="+binary(t))
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestHostileRoot ") {
-		t.Errorf("as user %d: %v\n%s", nobodyID, err, out)
-	}
 }

@@ -25,7 +25,7 @@ func swapTime() time.Duration {
 	if os.Getenv("GCTEST_LONG") != "" {
 		return time.Minute
 	}
-	return 2 * time.Second
+	return time.Second
 }
 
 // swapped is a root in which someone swaps things, with a stage beside it on which he

@@ -29,7 +29,7 @@ func inOwnMounts(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, "-test.v", "-test.run", "^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), ownMountsEnv+"=1", "GCTEST_BINARY="+binary(t))
+	cmd.Env = append(prebuilt(t), ownMountsEnv+"=1")
 	cmd.SysProcAttr = inOwnNamespaces(unix.CLONE_NEWNS)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -4,6 +4,7 @@ package integration
 // does them, and the ways in which a daemon ends.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,8 +23,9 @@ import (
 )
 
 // trampolineImage returns the file that every trampoline is a hard link of. Where nothing is built,
-// since GCTEST_BINARY is given, it is a link to the test binary, which does the same, or a copy if
-// that may not be linked (another user's, under fs.protected_hardlinks; another file system's).
+// since GCTEST_BINARY is given, it is a link to GCTEST_TRAMPOLINE_BINARY, or to the test binary, which does the
+// same, or a copy if that may not be linked (another user's, under fs.protected_hardlinks; another
+// file system's).
 func trampolineImage(t testing.TB) string {
 	t.Helper()
 	shared.mu.Lock()
@@ -42,11 +44,18 @@ func trampolineImage(t testing.TB) string {
 		return shared.image
 	}
 	image := filepath.Join(dir, "trampoline")
-	if err := os.Link(ownProgram(t), image); err != nil {
-		noError(t, daemondirtest.CopyProgram(image, ownProgram(t)))
+	program := cmp.Or(os.Getenv("GCTEST_TRAMPOLINE_BINARY"), ownProgram(t))
+	if err := os.Link(program, image); err != nil {
+		noError(t, daemondirtest.CopyProgram(image, program))
 	}
 	shared.image = image
 	return image
+}
+
+// prebuilt is the environment of tests that run in a process of their own, and build nothing.
+func prebuilt(t testing.TB) []string {
+	t.Helper()
+	return append(os.Environ(), "GCTEST_BINARY="+binary(t), "GCTEST_TRAMPOLINE_BINARY="+trampolineImage(t))
 }
 
 // spawner spawns daemons in one root. Its methods may be called from any goroutine;

@@ -156,7 +156,7 @@ func TestBesidePollingCollector(t *testing.T) {
 func runBesidePolling(t *testing.T, polite bool) {
 	const workers, names = 3, 6
 	interval := 5 * time.Millisecond // often, so that we collide with each of them
-	length := 2 * time.Second
+	length := time.Second
 	if os.Getenv("GCTEST_LONG") != "" {
 		length, interval = 2*time.Minute, 50*time.Millisecond
 	}

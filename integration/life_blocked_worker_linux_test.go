@@ -51,10 +51,10 @@ func (g gate) wait() (open func()) {
 	}
 }
 
-// While one sidecar cannot be opened, for 5 s, the births and exits of others are logged as
+// While one sidecar cannot be opened, for some seconds, the births and exits of others are logged as
 // soon as ever: the worker waits, the observer does not.
 func TestBlockedWorkerDelaysNoNotice(t *testing.T) {
-	const held = 5 * time.Second
+	const held = 4 * time.Second
 	for rule, done := range map[string]string{"removal": "daemon.removed", "refresh": "sidecar.refreshed"} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +76,7 @@ func TestBlockedWorkerDelaysNoNotice(t *testing.T) {
 				born = append(born, w.next("daemon.live", d.name).arrived.Sub(d.closed))
 				d.kill()
 				died = append(died, w.next("daemon.exited", d.name).arrived.Sub(d.killed))
-				time.Sleep(50 * time.Millisecond) // leave a processor to the other tests
+				time.Sleep(200 * time.Millisecond) // leave a processor to the other tests
 			}
 			before := len(w.all(done, "blocked"))
 			open()

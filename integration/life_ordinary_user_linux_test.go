@@ -30,7 +30,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	cmd := exec.Command(tests, "-test.v", "-test.run", "^("+strings.Join(again, "|")+")$")
 	cmd.Dir = home
 	cmd.SysProcAttr = attr
-	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home, "GCTEST_BINARY="+binary(t))
+	cmd.Env = append(prebuilt(t), "HOME="+home, "TMPDIR="+home)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("as user %d: %v\n%s", nobodyID, err, out)

@@ -221,7 +221,7 @@ func TestLiveEntriesCostASweepLittle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("a build with the race detector makes other calls, and nobody runs it")
 	}
-	const few, many = 100, 400
+	const few, many = 50, 200
 	per := make(map[int]float64)
 	for _, n := range []int{few, many} {
 		root := memoryRoot(t)

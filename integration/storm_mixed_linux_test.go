@@ -441,7 +441,7 @@ func shrink(t *testing.T, steps []step, budget time.Duration) ([]step, string) {
 	output := "it does not fail again"
 	try := func(steps []step) bool {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestMixedStorm$", "-test.timeout=2m")
-		cmd.Env = append(os.Environ(), stepsEnv+"="+spell(steps), patienceEnv+"=3s", "GCTEST_BINARY="+binary(t))
+		cmd.Env = append(prebuilt(t), stepsEnv+"="+spell(steps), patienceEnv+"=3s")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			output = string(out)

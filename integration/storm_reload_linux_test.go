@@ -17,7 +17,7 @@ import (
 // costs a daemon anything.
 func TestReloadDuringStorm(t *testing.T) {
 	t.Parallel()
-	workers, names, steps := 4, 8, 100
+	workers, names, steps := 4, 8, 60
 	if os.Getenv("GCTEST_LONG") != "" {
 		names, steps = 20, 3000
 	}

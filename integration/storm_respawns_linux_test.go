@@ -22,7 +22,7 @@ import (
 
 const (
 	// A round has one dir that is due, and one spawner who comes for it.
-	respawnRounds, respawnRoundsLong = 100, 10_000
+	respawnRounds, respawnRoundsLong = 60, 10_000
 	// The daemons of so many rounds live at once.
 	respawnBatch = 20
 	// The spawns are aimed at the renaming, which comes some 100 us after the first step of a

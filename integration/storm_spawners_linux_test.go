@@ -17,7 +17,7 @@ import (
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	seed := seedOr(t, 20240607)
-	workers, names, steps := 4, 8, 150
+	workers, names, steps := 4, 8, 100
 	if os.Getenv("GCTEST_LONG") != "" {
 		names, steps = 20, 5000
 	}

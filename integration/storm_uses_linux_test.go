@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	usesTime, usesTimeLong = 10 * time.Second, time.Hour
+	usesTime, usesTimeLong = 6 * time.Second, time.Hour
 	usesAtOnce             = 30
 	usesStaleAfter         = 2 * time.Second
 	// A dir that is used stays for whole sweeps; when nobody uses it any more it is gone after

@@ -76,12 +76,8 @@ func (w *Watcher) sessionBy(fsn *fsnotify.Watcher, err error) *session {
 	}
 	s.pending.expects, s.pending.taken = w.reg.Expects, w.taken
 	s.end = func() {}
-	if err != nil {
-		s.watches = newWatches(nil, err)
-	} else {
-		s.watches = newWatches(fsn, nil)
-		s.pending.byFiles = s.watches.byFiles
-	}
+	s.watches = newWatches(fsn, err)
+	s.pending.byFiles = s.watches.byFiles
 	return s
 }
 

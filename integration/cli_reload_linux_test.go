@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -76,6 +77,45 @@ func TestReload(t *testing.T) {
 	config.write("runtime_gc_protects = [\"" + secret + "\"]")
 	if e := w.hangup("config.unknown"); e.fields["key"] != "runtime_gc_protects" || e.fields["hint"] != "did you mean runtime_gc_protect?" {
 		t.Errorf("want the key and the right one: %s", e.line)
+	}
+	w.stop(syscall.SIGTERM)
+}
+
+// What the file says is for all roots: times and patterns alike.
+func TestReloadOfSeveralRoots(t *testing.T) {
+	t.Parallel()
+	roots := []string{runtimeRoot(t), runtimeRoot(t), runtimeRoot(t)}
+	config := newDaemonTOML(t)
+	config.write("runtime_gc_stale_after_secs = 7200\nruntime_gc_protect = [\"keep-*\"]")
+	args := []string{"--config", config.path, "--sweep-interval", "50ms"}
+	var dirs []*daemon
+	for i, root := range roots {
+		s := newSpawner(t, root)
+		dirs = append(dirs, s.dead(fmt.Sprint("due-", i), 90*time.Minute), s.dead(fmt.Sprint("keep-", i), stale))
+		if i > 0 {
+			args = append(args, "--root", root)
+		}
+	}
+	w := startWatch(t, roots[0], args...)
+	for i := range roots {
+		w.next("daemon.kept", fmt.Sprint("keep-", i))
+	}
+	w.sweeps(2 * len(roots))
+	for _, d := range dirs {
+		if _, err := os.Stat(d.dir); err != nil {
+			t.Fatalf("removed before the file says so: %v", err)
+		}
+	}
+	config.write("runtime_gc_stale_after_secs = 3600")
+	if e := w.hangup("config.reloaded"); e.number("stale_after_ms") != 3_600_000 || e.fields["previous_protect"] != "keep-*" {
+		t.Errorf("want 3600 s, and keep-* before: %s", e.line)
+	}
+	for i, root := range roots {
+		for _, name := range []string{fmt.Sprint("due-", i), fmt.Sprint("keep-", i)} {
+			if e := w.next("daemon.removed", name); e.fields["root"] != root {
+				t.Errorf("want root %s: %s", root, e.line)
+			}
+		}
 	}
 	w.stop(syscall.SIGTERM)
 }

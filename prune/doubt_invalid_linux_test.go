@@ -60,7 +60,7 @@ func TestFewInvalidDirsAreDoubted(t *testing.T) {
 	}
 	all := make(map[string]bool)
 	for range 3 {
-		b.beginPass(b.Times().StaleAfter, nil)
+		b.beginPass(b.Times().StaleAfter, false, nil)
 		got := make(map[string]bool)
 		for _, doubt := range b.w.Doubts().Take() {
 			got[doubt.Name], all[doubt.Name] = true, true
@@ -131,7 +131,7 @@ func TestForeignForAMoment(t *testing.T) {
 	b.scan()
 	b.observeChanges()
 	b.wantDaemons(map[State]int{Unknown: 1})
-	b.beginPass(b.Times().StaleAfter, nil)
+	b.beginPass(b.Times().StaleAfter, false, nil)
 	b.judge(1)
 	b.wantDaemons(map[State]int{Alive: 1})
 }

@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -54,5 +55,70 @@ func TestLockIsExclusive(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(root); len(left) > 0 {
 		t.Errorf("a lock leaves %v behind", left)
+	}
+}
+
+// A dry run takes no lock, however it is made: it looks on beside a collector, and keeps none
+// from its work.
+func TestDryRunTakesNoLock(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	free := func(beside string) {
+		t.Helper()
+		release, err := testCollector(t, root).Lock()
+		if err != nil {
+			t.Errorf("beside %s: %v", beside, err)
+			return
+		}
+		release()
+	}
+	roles := make(chan Role, 1)
+	dry := newBenchIn(t, root, Options{DryRun: true, SweepInterval: time.Hour, OnRole: func(r Role) { roles <- r }})
+	dry.scan()
+
+	release, err := dry.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	free("the lock of a dry run")
+	release()
+	if _, err := dry.Sweep(t.Context(), func(Row) { free("a dry sweep") }); err != nil {
+		t.Error(err)
+	}
+	run := func(meanwhile func()) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- dry.Run(ctx, watcherByHand{dry.reg}) }()
+		select {
+		case role := <-roles:
+			if role != "" {
+				t.Errorf("a dry run has the role %q", role)
+			}
+			meanwhile()
+			cancel()
+			err = <-ran
+		case err = <-ran:
+			cancel()
+		}
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	run(func() { free("a dry run") })
+
+	// And the other way round.
+	if release, err = testCollector(t, root).Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	run(func() {})
+	if result, err := dry.Sweep(t.Context(), nil); err != nil || result.Removed != 1 || !d.Exists() {
+		t.Errorf("beside a collector: %+v, %v; there: %v", result, err, d.Exists())
+	}
+	if done, err := dry.Lock(); err != nil {
+		t.Errorf("beside a collector: %v", err)
+	} else {
+		done()
 	}
 }

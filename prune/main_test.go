@@ -79,7 +79,9 @@ type bench struct {
 	w      *registry.Writer
 	log    *daemondirtest.Log
 	locked bool
-	start  func() // see watched
+	rows   map[string]Row // of the last sweep
+	every  bool           // sweeps judge all dirs, as SweepAndWait does
+	start  func()         // see watched
 }
 
 func newBench(t *testing.T, opts Options) *bench { return newBenchIn(t, t.TempDir(), opts) }
@@ -128,15 +130,33 @@ func (b *bench) scan() {
 	}
 }
 
-// sweep scans and sweeps, and returns the rows by name.
+// sweep scans and sweeps, and returns the rows by name. What the pass has skipped has a row as if
+// it were judged now, by which it must be kept.
 func (b *bench) sweep() (Stats, map[string]Row) {
 	b.t.Helper()
 	b.scan()
 	rows := make(map[string]Row)
-	return b.pass(b.t.Context(), func(r Row) { rows[r.Name] = r }), rows
+	stats := b.pass(b.t.Context(), func(r Row) { rows[r.Name] = r })
+	for name, d := range b.daemons {
+		e, known := b.reg.Get(name)
+		if _, judged := rows[name]; judged || !known {
+			continue
+		}
+		row := b.row(d.seen(e), d.Liveness, b.now(), b.Times().StaleAfter)
+		if last := b.rows[name]; row.Decision == Remove && last.Decision == Keep {
+			row = last // a check before the removal keeps it, and cannot end otherwise yet
+		}
+		if row.Decision != Keep {
+			b.t.Errorf("%q was skipped, and the decision is %q", name, row.Decision)
+		}
+		rows[name] = row
+	}
+	b.rows = rows
+	return stats, rows
 }
 
-// pass is a sweep that keeps what it knows, under the lock.
+// pass is a sweep as in Run, with what is known and what it skips, under the lock. visit is not
+// called with what was skipped.
 func (b *bench) pass(ctx context.Context, visit func(Row)) Stats {
 	b.t.Helper()
 	if !b.locked && !b.dryRun {
@@ -147,7 +167,7 @@ func (b *bench) pass(ctx context.Context, visit func(Row)) Stats {
 		b.locked = true
 		b.t.Cleanup(release)
 	}
-	return b.observer.sweep(ctx, visit)
+	return b.observer.sweep(ctx, b.every, visit)
 }
 
 // watcherByHand stands in for a watcher: the bench fills the registry.

@@ -63,7 +63,7 @@ func (o *observer) beginRequested() {
 	staleAfter := cmp.Or(r.StaleAfter, o.Times().StaleAfter)
 	o.observeChanges() // so that this sweep includes them
 	if len(r.Names) == 0 {
-		o.beginPass(staleAfter, visit)
+		o.beginPass(staleAfter, true, visit)
 	} else {
 		o.beginPartialPass(r.Names, staleAfter, visit)
 	}

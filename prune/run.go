@@ -96,7 +96,7 @@ func (o *observer) run(ctx context.Context) {
 			due = false
 			o.openExits(&running)
 			o.observeChanges() // so that this sweep includes them
-			o.beginPass(o.Times().StaleAfter, nil)
+			o.beginPass(o.Times().StaleAfter, false, nil)
 			return true
 		case len(o.requested) > 0 && o.scanned:
 			o.beginRequested()
@@ -247,7 +247,7 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 	c.updateScope()
 	o := c.newObserver()
 	var result Result
-	result.Stats = o.sweep(ctx, func(row Row) {
+	result.Stats = o.sweep(ctx, true, func(row Row) {
 		result.Rows = append(result.Rows, row)
 		if visit != nil {
 			visit(row)
@@ -257,12 +257,12 @@ func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) 
 	return result, o.close()
 }
 
-// sweep makes a pass in this goroutine, without the worker's.
-func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
+// sweep makes a pass in this goroutine, without the worker's; see beginPass.
+func (o *observer) sweep(ctx context.Context, every bool, visit func(Row)) Stats {
 	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
 	defer w.close()
 	o.observeChanges()
-	o.beginPass(o.Times().StaleAfter, visit)
+	o.beginPass(o.Times().StaleAfter, every, visit)
 	for !o.pass.over() && ctx.Err() == nil {
 		if o.pass.mayJudge() {
 			o.judge(judgeBatch)
@@ -281,19 +281,19 @@ func (o *observer) sweep(ctx context.Context, visit func(Row)) Stats {
 // hard link.
 const maxDoubted = 64
 
-// beginPass begins a sweep. Without visit, it skips the dirs that cannot have become due
-// since they were last judged: a dead daemon whose files have not changed costs only a
-// comparison.
-func (o *observer) beginPass(staleAfter time.Duration, visit func(Row)) {
+// beginPass begins a sweep. Unless it is to judge every dir, it skips those that cannot have
+// become due since they were last judged: a dead daemon whose files have not changed costs
+// only a comparison. There is no row of a dir that is skipped.
+func (o *observer) beginPass(staleAfter time.Duration, every bool, visit func(Row)) {
 	p := o.newPass(staleAfter, visit)
 	ms := unixMS(p.now)
 	doubted := 0
 	for name, d := range o.daemons {
-		if visit == nil && d.invalid && (d.live || doubted < maxDoubted) {
+		if !every && d.invalid && (d.live || doubted < maxDoubted) {
 			doubted++
 			o.reg.Doubt(name)
 		}
-		if visit == nil && ms < d.judgeAgainAt {
+		if !every && ms < d.judgeAgainAt {
 			p.stats.count(d.state())
 			p.stats.Kept++
 		} else {

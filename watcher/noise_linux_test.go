@@ -150,7 +150,7 @@ func (s *session) makeQuiet(t *testing.T, names ...string) {
 			s.pending.event(fsnotify.Event{Name: filepath.Join(s.dir, name, "out.log"), Op: fsnotify.Write})
 		}
 	}
-	s.quiet()
+	s.settle(t)
 }
 
 // It can be noisy again.
@@ -190,7 +190,7 @@ func TestNoisyDirIsRefreshed(t *testing.T) {
 	s.pending.expects = s.reg.Expects
 	s.opts.Registry.Expect(noted)
 	s.pending.event(fsnotify.Event{Name: sidecarPath(root, "a"), Op: fsnotify.Write})
-	s.readPending(t.Context())
+	s.settle(t)
 	if e, _ := s.opts.Registry.Get("a"); e != noted || !s.pending.byFiles.has("a") || s.isWatched("a") {
 		t.Errorf("read for what we wrote: %+v, watches %q", e, s.watches.fsn.WatchList())
 	}
@@ -272,7 +272,7 @@ func TestLateNoise(t *testing.T) {
 	s.makeQuiet(t, "a")
 	spawn(t, root, "a", 2)
 	s.pending.noisy.Add("a", time.Time{})
-	s.quiet()
+	s.settle(t)
 	if !s.pending.byFiles.has("a") || len(s.watches.fsn.WatchList()) != 3 { // the root and the files
 		t.Errorf("watches %q", s.watches.fsn.WatchList())
 	}

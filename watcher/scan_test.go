@@ -33,6 +33,26 @@ func TestScanEqualsWatcher(t *testing.T) {
 	}
 }
 
+// Names are in order, however the file system lists them, and so is what is read of them.
+func TestDirsAreInOrder(t *testing.T) {
+	root := newRoot(t)
+	for i := range 3 * scanBatch {
+		mkdir(t, filepath.Join(root, fmt.Sprint("daemon", i*37%(3*scanBatch))))
+	}
+	names, err := Dirs(root)
+	if err != nil || len(names) != 3*scanBatch || !slices.IsSorted(names) {
+		t.Errorf("%q, %v", names, err)
+	}
+	var read []string
+	err = ReadDirs(t.Context(), root, names, func(e daemondir.Entry) error {
+		read = append(read, e.Name)
+		return nil
+	})
+	if err != nil || !slices.Equal(read, names) {
+		t.Errorf("read as %q, %v", read, err)
+	}
+}
+
 // Nothing there yet is the normal state before the first spawn.
 func TestScanMissingRoot(t *testing.T) {
 	reg := registry.New(filepath.Join(t.TempDir(), "no", "runtime"))

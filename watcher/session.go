@@ -53,26 +53,31 @@ type session struct {
 
 // newSession begins a session: from here on, every change of the root raises an event.
 func (w *Watcher) newSession() *session {
-	dir, paths := rootPaths(w.root)
-	s := &session{
-		Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths),
-		polls: newPolls(w.opts.PollInterval),
-	}
-	s.pending.expects, s.pending.taken = w.reg.Expects, w.taken
 	fsn, err := fsnotify.NewWatcher()
-	if err != nil {
-		s.watches = newWatches(nil, err)
-		s.end = func() {}
-	} else {
-		s.watches = newWatches(fsn, nil)
-		s.pending.byFiles = s.watches.byFiles
+	s := w.sessionBy(fsn, err)
+	if err == nil {
 		wait := s.pending.drain(fsn)
 		s.end = func() {
 			fsn.Close()
 			wait()
 		}
 	}
-	s.watches.addAbove(paths)
+	s.watches.addAbove(s.pending.paths)
+	return s
+}
+
+// sessionBy returns a session whose events nobody takes in yet. If fsnotify cannot be had, err
+// says why.
+func (w *Watcher) sessionBy(fsn *fsnotify.Watcher, err error) *session {
+	dir, paths := rootPaths(w.root)
+	s := &session{
+		Watcher: w, dir: dir, pending: newPending(w.opts.Registry, dir, paths),
+		polls: newPolls(w.opts.PollInterval),
+	}
+	s.pending.expects, s.pending.taken = w.reg.Expects, w.taken
+	s.end = func() {}
+	s.watches = newWatches(fsn, err)
+	s.pending.byFiles = s.watches.byFiles
 	return s
 }
 

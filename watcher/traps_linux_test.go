@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry"
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 
@@ -87,35 +89,46 @@ func undrained(t *testing.T, root string) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { fsn.Close() })
-	w := prepare(t, setup{Root: root})
+	w := prepare(t, setup{Root: root, PollInterval: time.Second})
 	if w.reg, err = w.registry.Write(); err != nil {
 		t.Fatal(err)
 	}
-	s := &session{
-		Watcher: w.Watcher,
-		dir:     root,
-		pending: newPending(w.registry, root, []string{root}),
-		watches: newWatches(fsn, nil),
-		polls:   newPolls(time.Second),
-	}
-	s.pending.byFiles = s.watches.byFiles
+	s := w.sessionBy(fsn, nil)
 	s.last = inspectRoot(root)
-	s.watches.addRoot(root)
+	s.watches.addRoot(s.dir)
 	return s
 }
 
-// settle works hints off until there are none.
-func (s *session) settle(t *testing.T) {
-	t.Helper()
-	for range 100 {
-		select {
-		case <-s.pending.names.Ready():
-			s.readPending(t.Context())
-		default:
-			return
+// untilIdle is a context that is done when no hint waits.
+type untilIdle struct {
+	context.Context
+	s *session
+}
+
+func (c untilIdle) Done() <-chan struct{} {
+	p := c.s.pending
+	for _, q := range []*registry.Queue{p.names, p.ours, p.noisy, c.s.reg.Doubts()} {
+		if len(q.Ready()) > 0 {
+			return c.Context.Done()
 		}
 	}
-	t.Fatal("hints do not come to an end")
+	idle := make(chan struct{})
+	close(idle)
+	return idle
+}
+
+// settle runs the session's loop until no hint waits.
+func (s *session) settle(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s.loop(untilIdle{ctx, s}, s.last)
+	if ctx.Err() != nil {
+		t.Fatal("hints do not come to an end")
+	}
+	if names := s.pending.names.Take(); len(names) > 0 {
+		t.Fatalf("the session has ended before it has read %v", names)
+	}
 }
 
 func (s *session) isWatched(name string) bool {

@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"runtimegc/prune"
 	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Times are written as people say them.
@@ -96,6 +101,40 @@ a              alive    7    STARTED   1m ago     -           its process is run
 	}
 	if bare := regexp.MustCompile(`\x1b\[3[0-9]m`).ReplaceAllString(colored.String(), ""); bare != plain.String() {
 		t.Errorf("without its colours it is not the same:\n%s", bare)
+	}
+}
+
+// The rows of the JSON are in the order of their names, of each root in turn: two outputs can be
+// compared line by line.
+func TestListJSONIsSorted(t *testing.T) {
+	args := []string{"list", "--json"}
+	var want []string
+	for range 2 {
+		root := t.TempDir()
+		args = append(args, "--root", root)
+		var names []string
+		for i := range 100 {
+			name := fmt.Sprint("d", i*37%100)
+			daemondirtest.MakeDead(t, root, name, time.Duration(i)*time.Minute)
+			names = append(names, filepath.Join(root, name))
+		}
+		slices.Sort(names)
+		want = append(want, names...)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	var rows []struct{ Dir string }
+	if err := json.Unmarshal(stdout.Bytes(), &rows); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, row := range rows {
+		got = append(got, row.Dir)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("listed as %q", got)
 	}
 }
 

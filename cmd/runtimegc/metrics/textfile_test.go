@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +9,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -61,6 +65,45 @@ func TestTextfileTrouble(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Who has opened the file reads all of what it was then, whatever is written meanwhile: half of
+// a file is a scrape that fails, or counters that have fallen to nothing.
+func TestTextfileIsReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "runtimegc.prom")
+	m := testMetrics(t, Options{Textfile: Textfile(file)}, "/a")
+	write := func(root string) string {
+		t.Helper()
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "runtimegc_" + root, Help: root}, func() float64 { return 1 }))
+		if err := m.WriteTextfile(); err != nil {
+			t.Fatal(err)
+		}
+		return daemondirtest.ReadFile(t, file)
+	}
+	first := write("zoom")
+	dir, err := daemondir.OpenShared(filepath.Dir(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	reader, err := dir.Open(filepath.Base(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	half := make([]byte, len(first)/2)
+	if _, err := io.ReadFull(reader, half); err != nil {
+		t.Fatal(err)
+	}
+	second := write("aardvark") // longer, and it sorts before the rest
+	rest, err := io.ReadAll(reader)
+	if got := string(half) + string(rest); err != nil || got != first {
+		t.Errorf("the reader has %q, %v", got, err)
+	}
+	if second == first {
+		t.Error("nothing was written")
 	}
 }
 

@@ -10,8 +10,14 @@ func exists(pid int32) (exists, zombie bool, err error) {
 	if err != nil || !exists {
 		return false, false, err
 	}
-	status, err := (&process.Process{Pid: pid}).Status()
-	return true, err == nil && len(status) > 0 && status[0] == process.Zombie, nil
+	p := &process.Process{Pid: pid}
+	status, err := p.Status()
+	if err != nil || len(status) == 0 || status[0] != process.Zombie {
+		return true, false, nil
+	}
+	// On Linux that is the state of the first thread, and others may run on.
+	threads, err := p.NumThreads()
+	return true, err != nil || threads <= 1, nil
 }
 
 // startOf returns when p started, in ms since the epoch.

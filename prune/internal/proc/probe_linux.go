@@ -68,12 +68,14 @@ func inspectByNumber(pid uint32, q Query) Facts {
 	f.Thread = tgid != int32(pid)
 	if len(status) > 0 && status[0] == process.Zombie {
 		// The first thread of a process may be a zombie while others run on.
-		if threads, err := p.NumThreads(); err != nil || threads > 1 {
-			f.Err = fmt.Errorf("pid %d: its first thread has exited, others may run", pid)
+		threads, err := p.NumThreads()
+		if err != nil {
+			f.Err = fmt.Errorf("pid %d: its first thread has exited, others may run: %w", pid, err)
 			return f
 		}
-		f.Zombie = true
-		return f
+		if f.Zombie = threads <= 1; f.Zombie {
+			return f
+		}
 	}
 	f.describe(pid, q)
 	f.Foreign = f.Exe == ExeUnknown && !f.Settled && q.foreign(pid, NoHandle)

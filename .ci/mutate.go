@@ -34,6 +34,7 @@ var (
 	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 3 times what they take unchanged, and 20 s")
 	tags     = flag.String("tags", "", "build tags")
 	list     = flag.Bool("list", false, "only print what would be changed")
+	only     = flag.String("run", "", "of the package's own tests, those whose names match `TESTS`")
 	also     []suite // tests for what the package's own tests let survive
 )
 
@@ -106,6 +107,7 @@ func mutate(args []string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
+	must(os.Chmod(scratch, 0o755)) // as in run
 	for _, dir := range dirs {
 		if err := testPackage(scratch, dir, byDir[dir]); err != nil {
 			return err
@@ -122,7 +124,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		return nil
 	}
 	// Without a change all must pass, or the outcomes mean nothing.
-	suites := append([]suite{{dir: dir}}, also...)
+	suites := append([]suite{{dir: dir, run: *only}}, also...)
 	for i, s := range suites {
 		began := time.Now()
 		s.timeout = time.Hour

@@ -152,6 +152,12 @@ func TestForeign(t *testing.T) {
 				t.Errorf("%s, %s: %+v", how, whose, f)
 			}
 		}
+		pid, _ := startUser(t, "not dumpable", "", 0)
+		f, h = inspect(uint32(pid), Query{Dir: t.TempDir()})
+		h.Close()
+		if f.Exe != ExeUnknown || f.Foreign {
+			t.Errorf("%s, one of our own that may not be inspected: %+v", how, f)
+		}
 		f, h = inspect(1, Query{Dir: "/no/such/dir"})
 		h.Close()
 		if f.Exe != ExeUnknown || f.Foreign {

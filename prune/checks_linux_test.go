@@ -192,6 +192,9 @@ func TestRemoverNeedsToKnowTheUsers(t *testing.T) {
 			t.Errorf("%v is taken for a root that is gone", err)
 		}
 	})
+	if portable {
+		return // a root that is moved away and back is not noticed there
+	}
 	moves := 0
 	c.reached = func(step string) {
 		if step != "looking for users" {

@@ -41,15 +41,19 @@ func TestUsersOutOfDescriptors(t *testing.T) {
 	_, findErr := FindUsers(root)
 	userErr, leaderlessErr := l.process(int32(pid)), l.process(int32(leaderless))
 	filesErr := l.boundFiles()
+	x, exitsErr := NewExits()
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	for what, err := range map[string]error{
-		"who uses the root": findErr, "what a process uses": userErr, "what its threads use": leaderlessErr, "sockets": filesErr,
+		"who uses the root": findErr, "what a process uses": userErr, "what its threads use": leaderlessErr, "sockets": filesErr, "exits": exitsErr,
 	} {
 		if !errors.Is(err, syscall.EMFILE) {
 			t.Errorf("%s: error %v, want that descriptors have run out", what, err)
 		}
+	}
+	if x != nil {
+		t.Error("exits are waited for without an epoll")
 	}
 	if l.Unreadable != 0 {
 		t.Errorf("%d processes are taken for ones that may not be looked into", l.Unreadable)

@@ -34,6 +34,7 @@ var (
 	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 3 times what they take unchanged, and 20 s")
 	tags     = flag.String("tags", "", "build tags")
 	list     = flag.Bool("list", false, "only print what would be changed")
+	only     = flag.String("run", "", "of the package's own tests, those whose names match `TESTS`")
 	also     []suite // tests for what the package's own tests let survive
 )
 
@@ -106,6 +107,7 @@ func mutate(args []string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
+	must(os.Chmod(scratch, 0o755)) // as in run
 	for _, dir := range dirs {
 		if err := testPackage(scratch, dir, byDir[dir]); err != nil {
 			return err
@@ -122,7 +124,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		return nil
 	}
 	// Without a change all must pass, or the outcomes mean nothing.
-	suites := append([]suite{{dir: dir}}, also...)
+	suites := append([]suite{{dir: dir, run: *only}}, also...)
 	for i, s := range suites {
 		began := time.Now()
 		s.timeout = time.Hour
@@ -181,10 +183,35 @@ func testPackage(scratch, dir string, all []*mutant) error {
 	return nil
 }
 
+// Killers are the tests that have killed a mutant of each file. They come first for the next
+// one: most are killed by few tests.
+var killers = struct {
+	sync.Mutex
+	of map[string][]string
+}{of: map[string][]string{}}
+
 // Judge runs the tests on a mutant, and prints what came of it.
 func judge(scratch string, suites []suite, m *mutant) {
-	for _, s := range suites {
+	killers.Lock()
+	first := killers.of[m.file]
+	killers.Unlock()
+	for i, s := range suites {
+		if i == 0 && len(first) > 0 {
+			some := s
+			some.run = "^(" + strings.Join(first, "|") + ")$"
+			if m.outcome, m.by = run(scratch, some, m); m.outcome != survived {
+				break
+			}
+		}
 		if m.outcome, m.by = run(scratch, s, m); m.outcome != survived {
+			if name, ok := strings.CutPrefix(m.by, "by Test"); ok && i == 0 {
+				name, _, _ = strings.Cut("Test"+name, "/")
+				killers.Lock()
+				if !slices.Contains(killers.of[m.file], name) {
+					killers.of[m.file] = append(slices.Clone(killers.of[m.file]), name)
+				}
+				killers.Unlock()
+			}
 			break
 		}
 	}
@@ -233,6 +260,9 @@ func run(scratch string, s suite, m *mutant) (outcome, string) {
 	must(err)
 	defer os.RemoveAll(temp)
 	must(os.Chmod(temp, 0o755)) // tests that become another user
+	tests := filepath.Join(temp, "tests")
+	must(os.Mkdir(tests, 0o700))
+	must(os.Chmod(tests, 0o777|os.ModeSticky)) // as /tmp is, for the same
 	program := filepath.Join(temp, "program.test")
 	c := exec.Command("go", "test", "-c", "-tags", *tags, "-o", program, "./"+s.dir)
 	c.Env = overlay(temp, m)
@@ -242,7 +272,7 @@ func run(scratch string, s suite, m *mutant) (outcome, string) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout+10*time.Second)
 	defer cancel()
 	c = exec.CommandContext(ctx, program, "-test.failfast", "-test.timeout", s.timeout.String(), "-test.run", s.run)
-	c.Dir, c.Env = s.dir, overlay(temp, m)
+	c.Dir, c.Env = s.dir, append(overlay(temp, m), "TMPDIR="+tests)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second // processes of the tests may hold the output

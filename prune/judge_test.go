@@ -84,3 +84,59 @@ func TestJudgeSaysWhen(t *testing.T) {
 		t.Errorf("stale at %v, want the end of time", v.StaleAt)
 	}
 }
+
+// Until then a sweep may skip a dir; a dir that can change without a word is never skipped.
+func TestJudgeAgainAt(t *testing.T) {
+	seen, never := daemondir.Entry{LastSeen: daemondir.At(5)}, uint64(math.MaxUint64)
+	invalid := daemondir.Entry{Problem: daemondir.ProblemNotJSON, LastSeen: daemondir.At(5)}
+	for _, row := range []struct {
+		rule  string
+		e     daemondir.Entry
+		state State
+		want  uint64
+	}{
+		{"dead: when it is stale", seen, Dead, 1005},
+		{"dead without a timestamp: never", daemondir.Entry{}, Dead, never},
+		{"dead, seen at the end of time", daemondir.Entry{LastSeen: daemondir.At(never)}, Dead, never},
+		{"alive: at once, to be refreshed", seen, Alive, 0},
+		{"unknown: at once, to be probed", seen, Unknown, 0},
+		{"not probed yet: at once", seen, "", 0},
+		{"invalid: never", invalid, Dead, never},
+		{"invalid and not probed: never", invalid, "", never},
+		{"invalid, of a daemon that is alive: at once", invalid, Alive, 0},
+		{"invalid, of a daemon that may be alive: at once", invalid, Unknown, 0},
+	} {
+		if got := judgeAgainAt(row.e, Liveness{State: row.state}, time.Second); got != row.want {
+			t.Errorf("%s: %d, want %d", row.rule, got, row.want)
+		}
+	}
+}
+
+// What is junk was not written for that long, and nothing is wrong with it that may pass.
+func TestJunkAt(t *testing.T) {
+	const hour = 3_600_000
+	at := func(ms int64) daemondir.Stamp { return daemondir.Stamp{MTime: ms * int64(time.Millisecond)} }
+	for _, row := range []struct {
+		rule  string
+		e     daemondir.Entry
+		after time.Duration
+		ms    uint64
+		ok    bool
+	}{
+		{"without a timestamp: after its sidecar", daemondir.Entry{Sidecar: at(7), PIDFile: at(6)}, time.Hour, hour + 7, true},
+		{"after its pid file", daemondir.Entry{Sidecar: at(7), PIDFile: at(8)}, time.Hour, hour + 8, true},
+		{"it has neither", daemondir.Entry{Problem: daemondir.ProblemNoSidecar}, time.Hour, hour, true},
+		{"written before the epoch", daemondir.Entry{Sidecar: at(-9), PIDFile: at(-9)}, time.Hour, hour, true},
+		{"no JSON", daemondir.Entry{Problem: daemondir.ProblemNotJSON, Sidecar: at(7)}, time.Hour, hour + 7, true},
+		{"at once, almost", daemondir.Entry{Sidecar: at(7)}, time.Millisecond, 8, true},
+		{"nothing is wrong", daemondir.Entry{LastSeen: daemondir.At(5), Sidecar: at(7)}, time.Hour, 0, false},
+		{"it may not be read", daemondir.Entry{Problem: daemondir.ProblemPermission}, time.Hour, 0, false},
+		{"the file system does not answer", daemondir.Entry{Problem: daemondir.ProblemNoAnswer}, time.Hour, 0, false},
+		{"the disk fails", daemondir.Entry{Problem: daemondir.ProblemIO}, time.Hour, 0, false},
+		{"junk stays", daemondir.Entry{Sidecar: at(7)}, 0, 0, false},
+	} {
+		if ms, ok := junkAt(row.e, row.after); ms != row.ms || ok != row.ok {
+			t.Errorf("%s: %d, %v, want %d, %v", row.rule, ms, ok, row.ms, row.ok)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,11 @@ func TestClassify(t *testing.T) {
 		{"start in the future: a container's uptime", facts{exists: true, start: at(spawned + 2_000_000), exe: proc.ExeElsewhere}, at(spawned), Unknown, UnknownLiveness},
 		{"start in the future, exe inside", facts{exists: true, start: at(spawned + 2_000_000), exe: proc.ExeInside}, at(spawned), Alive, Running},
 		{"start does not match, exe elsewhere, but the clock was set", facts{exists: true, stepped: true, start: at(spawned + 9999), exe: proc.ExeElsewhere}, at(spawned), Unknown, UnknownLiveness},
+		{"no pid", facts{noPID: true}, at(spawned), Dead, NoPID},
+		{"start as 2000 begins, exe elsewhere", facts{exists: true, start: at(earliestStart), exe: proc.ExeElsewhere}, at(spawned), Dead, PIDReused},
+		{"start in 1999, exe elsewhere", facts{exists: true, start: at(earliestStart - 1), exe: proc.ExeElsewhere}, at(spawned), Unknown, UnknownLiveness},
+		{"start in 5 s, exe elsewhere: clocks differ", facts{exists: true, start: at(spawned + 1_005_000), exe: proc.ExeElsewhere}, at(spawned), Dead, PIDReused},
+		{"start in more than 5 s, exe elsewhere", facts{exists: true, start: at(spawned + 1_005_001), exe: proc.ExeElsewhere}, at(spawned), Unknown, UnknownLiveness},
 		{"could not be asked", facts{err: errors.New("no")}, at(spawned), Unknown, UnknownLiveness},
 		{"spawned_at at the end of time", facts{exists: true, start: at(spawned), exe: proc.ExeElsewhere}, at(math.MaxUint64), Dead, PIDReused},
 	} {
@@ -61,6 +67,34 @@ func TestClassify(t *testing.T) {
 				t.Errorf("state %s with error %v: unknown, and only that, says why", l.State, l.Err)
 			}
 		})
+	}
+}
+
+// Why it is not known is said in words, or by the error of the system; a start is told
+// where there is one.
+func TestDoubt(t *testing.T) {
+	const spawned = 1_700_000_000_000
+	at, broken := daemondir.At, errors.New("broken")
+	for _, row := range []struct {
+		f       facts
+		says    string
+		started daemondir.Timestamp
+	}{
+		{facts{err: broken, problem: os.ErrPermission}, "broken", daemondir.Timestamp{}},
+		{facts{exists: true, start: at(1000), problem: os.ErrPermission}, "implausible start time 1000 ms after the epoch", daemondir.Timestamp{}},
+		{facts{exists: true, problem: os.ErrPermission}, "permission denied", daemondir.Timestamp{}},
+		{facts{exists: true, start: at(spawned + 9999), problem: os.ErrPermission}, "permission denied", at(spawned + 9999)},
+		{facts{exists: true, start: at(spawned + 9999), stepped: true}, "start time does not match, but the clock was set", at(spawned + 9999)},
+		{facts{exists: true, start: at(spawned + 9999)}, "start time does not match, and the executable is not known", at(spawned + 9999)},
+	} {
+		l := row.f.evidence(at(spawned), time.UnixMilli(spawned+1_000_000)).classify()
+		if l.State != Unknown || l.Err == nil || !strings.Contains(l.Err.Error(), row.says) || l.StartedAt != row.started {
+			t.Errorf("%+v: %s, %v, started at %v; want %q, %v", row.f, l.State, l.Err, l.StartedAt, row.says, row.started)
+		}
+	}
+	l := facts{exists: true, start: at(spawned)}.evidence(at(spawned), time.UnixMilli(spawned)).classify()
+	if l.State != Alive || l.StartedAt != at(spawned) {
+		t.Errorf("alive: %+v", l)
 	}
 }
 

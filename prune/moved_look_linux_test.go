@@ -118,3 +118,36 @@ func workIn(t *testing.T, path string) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
+
+// With few processes, as in a container, a look takes less than a tick of the clock by which
+// directories are stamped. Then a root that was moved once is not taken for one that is moved
+// each time.
+func TestMovedDuringAShortLook(t *testing.T) {
+	if portable {
+		t.Skip("only Linux tells")
+	}
+	root := filepath.Join(t.TempDir(), "root")
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	m := newTestRemover(t, root, false)
+	few := t.TempDir() // with no process at all
+	if err := os.Symlink("/proc/self", filepath.Join(few, "self")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOST_PROC", few)
+	moves := 0
+	m.reached = func(step string) {
+		if step != "looking for users" || moves > 0 {
+			return
+		}
+		moves++
+		if err := os.Rename(root, root+"-away"); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(root+"-away", root); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.findUsers(); err != nil || moves != 1 || !d.Exists() {
+		t.Errorf("moved %d times: %v", moves, err)
+	}
+}

@@ -75,6 +75,7 @@ func (m *remover) findUsers() (err error) {
 		if err = m.lookForUsers(); !errors.Is(err, fsys.ErrReplaced) {
 			break
 		}
+		time.Sleep(2 * fsys.Tick) // so that the time stamps of the move are older than the next look
 	}
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,19 +124,80 @@ func TestStatField(t *testing.T) {
 	}
 }
 
-// Another user's process cannot be inspected, but whose it is is known.
+// Another user's process cannot be inspected, but whose it is is known. Root, who may inspect
+// every process, has an ordinary user do this.
 func TestForeign(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root may inspect every process")
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestForeign$", "-test.v")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.Dir = "/"
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestForeign") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
 	}
-	f, h := inspect(1, Query{Dir: t.TempDir()})
-	h.Close()
-	if !f.Exists || f.Exe != ExeUnknown || !f.Foreign {
-		t.Errorf("pid 1: %+v; it is another user's", f)
+	for how, inspect := range map[string]func(uint32, Query) (Facts, Handle){
+		"with a pidfd": inspect,
+		"by number":    func(pid uint32, q Query) (Facts, Handle) { return inspectByNumber(pid, q), NoHandle },
+	} {
+		f, h := inspect(1, Query{Dir: t.TempDir()})
+		h.Close()
+		if !f.Exists || f.Exe != ExeUnknown || !f.Foreign {
+			t.Errorf("%s, pid 1: %+v; it is another user's", how, f)
+		}
+		for dir, whose := range map[string]string{t.TempDir(): "our own", "/no/such/dir": "whose the directory is is not known"} {
+			f, h = inspect(uint32(os.Getpid()), Query{Dir: dir})
+			h.Close()
+			if f.Foreign {
+				t.Errorf("%s, %s: %+v", how, whose, f)
+			}
+		}
+		pid, _ := startUser(t, "not dumpable", "", 0)
+		f, h = inspect(uint32(pid), Query{Dir: t.TempDir()})
+		h.Close()
+		if f.Exe != ExeUnknown || f.Foreign {
+			t.Errorf("%s, one of our own that may not be inspected: %+v", how, f)
+		}
+		f, h = inspect(1, Query{Dir: "/no/such/dir"})
+		h.Close()
+		if f.Exe != ExeUnknown || f.Foreign {
+			t.Errorf("%s, pid 1 and no directory: %+v", how, f)
+		}
+		f, h = inspect(1, Query{Dir: "/"})
+		h.Close()
+		if f.Exe != ExeUnknown || f.Foreign {
+			t.Errorf("%s, pid 1 and a directory of its user: %+v", how, f)
+		}
 	}
-	f, h = inspect(uint32(os.Getpid()), Query{Dir: t.TempDir()})
-	h.Close()
-	if f.Foreign {
-		t.Errorf("our own: %+v", f)
+}
+
+// Whose a process is counts only if it is not known where its program lies: a daemon may have
+// changed its user.
+func TestForeignOnlyIfTheProgramIsUnknown(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("starting another user's process takes root")
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for how, inspect := range map[string]func(uint32, Query) (Facts, Handle){
+		"with a pidfd": inspect,
+		"by number":    func(pid uint32, q Query) (Facts, Handle) { return inspectByNumber(pid, q), NoHandle },
+	} {
+		q := Query{Dir: t.TempDir()}
+		f, h := inspect(uint32(cmd.Process.Pid), q)
+		h.Close()
+		if f.Exe != ExeElsewhere || f.Foreign {
+			t.Errorf("%s: %+v, want one whose program is elsewhere", how, f)
+		}
+		q.Settles = func(daemondir.Timestamp) bool { return true }
+		f, h = inspect(uint32(cmd.Process.Pid), q)
+		h.Close()
+		if !f.Settled || f.Foreign {
+			t.Errorf("%s: %+v, want one that is settled", how, f)
+		}
 	}
 }

@@ -91,6 +91,8 @@ func beUser(how, path string) {
 		check(os.Chdir(path))
 		go wait()
 		syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0) // only this thread; nothing runs after it
+	case "not dumpable": // so that its user may not inspect it (proc(5), PR_SET_DUMPABLE)
+		check(unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 	case "nothing":
 	}
 	wait()

@@ -132,19 +132,26 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		suites[i].timeout = cmp.Or(*timeout, 3*time.Since(began)+20*time.Second)
 	}
 
+	unchanged, ok := compiled(scratch, dir, nil)
+	if !ok {
+		return fmt.Errorf("%s does not compile", dir)
+	}
 	random := rand.New(rand.NewPCG(*seed, 0))
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	broken := 0
+	broken, same := 0, 0
 	var drawn []*mutant
 	for _, m := range all {
 		if *sample > 0 && len(drawn) == *sample {
 			break
 		}
-		if !compiles(scratch, dir, m) {
+		switch object, ok := compiled(scratch, dir, m); {
+		case !ok:
 			broken++
-			continue
+		case object == unchanged:
+			same++
+		default:
+			drawn = append(drawn, m)
 		}
-		drawn = append(drawn, m)
 	}
 	work := make(chan *mutant)
 	var workers sync.WaitGroup
@@ -175,8 +182,8 @@ func testPackage(scratch, dir string, all []*mutant) error {
 			fmt.Printf("SURVIVED %s:%d: %s\n", m.file, m.line, m.what)
 		}
 	}
-	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile): %d killed, %d took too long, %d survived: %.1f%%\n",
-		dir, len(all), len(drawn), *seed, broken, count[killed], count[tookTooLong], count[survived],
+	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile, %d are the same program): %d killed, %d took too long, %d survived: %.1f%%\n",
+		dir, len(all), len(drawn), *seed, broken, same, count[killed], count[tookTooLong], count[survived],
 		100*float64(count[killed]+count[tookTooLong])/float64(max(1, len(drawn))))
 	return nil
 }
@@ -217,13 +224,23 @@ func must(err error) {
 	}
 }
 
-func compiles(scratch, dir string, m *mutant) bool {
+var buildID = regexp.MustCompile(`(?m)^build id .*$`)
+
+// Compiled returns the machine code of a package, or false if it does not compile. Inlining
+// would put the places in the source into it, so it is off.
+func compiled(scratch, dir string, m *mutant) (object string, ok bool) {
 	temp, err := os.MkdirTemp(scratch, "")
 	must(err)
 	defer os.RemoveAll(temp)
-	c := exec.Command("go", "build", "-tags", *tags, "./"+dir)
+	name := filepath.Join(temp, "package.a")
+	c := exec.Command("go", "build", "-tags", *tags, "-gcflags", "-l -dwarf=false", "-o", name, "./"+dir)
 	c.Env = overlay(temp, m)
-	return c.Run() == nil
+	if c.Run() != nil {
+		return "", false
+	}
+	text, err := os.ReadFile(name)
+	must(err)
+	return string(buildID.ReplaceAll(text, nil)), true
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)`)
@@ -306,8 +323,10 @@ type finder struct {
 }
 
 func (f *finder) add(from, to token.Pos, text, what string) {
-	f.found = append(f.found, &mutant{file: f.file, line: f.in.Line(from),
-		start: f.in.Offset(from), end: f.in.Offset(to), text: text, what: what})
+	start, end := f.in.Offset(from), f.in.Offset(to)
+	// What follows keeps its line numbers, which are in the machine code.
+	text += strings.Repeat("\n", max(0, f.in.Line(to)-f.in.Line(from)-strings.Count(text, "\n")))
+	f.found = append(f.found, &mutant{file: f.file, line: f.in.Line(from), start: start, end: end, text: text, what: what})
 }
 
 // Text is the first line of a node, for what is printed.

@@ -6,6 +6,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -132,10 +133,11 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		suites[i].timeout = cmp.Or(*timeout, 3*time.Since(began)+20*time.Second)
 	}
 
-	unchanged, ok := compiled(scratch, dir, nil)
+	object, ok := compiled(scratch, dir, nil)
 	if !ok {
 		return fmt.Errorf("%s does not compile", dir)
 	}
+	known := map[[sha256.Size]byte]bool{object: true}
 	random := rand.New(rand.NewPCG(*seed, 0))
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	broken, same := 0, 0
@@ -147,9 +149,10 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		switch object, ok := compiled(scratch, dir, m); {
 		case !ok:
 			broken++
-		case object == unchanged:
+		case known[object]:
 			same++
 		default:
+			known[object] = true
 			drawn = append(drawn, m)
 		}
 	}
@@ -182,7 +185,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 			fmt.Printf("SURVIVED %s:%d: %s\n", m.file, m.line, m.what)
 		}
 	}
-	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile, %d are the same program): %d killed, %d took too long, %d survived: %.1f%%\n",
+	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile, %d are the original or another mutant): %d killed, %d took too long, %d survived: %.1f%%\n",
 		dir, len(all), len(drawn), *seed, broken, same, count[killed], count[tookTooLong], count[survived],
 		100*float64(count[killed]+count[tookTooLong])/float64(max(1, len(drawn))))
 	return nil
@@ -226,9 +229,9 @@ func must(err error) {
 
 var buildID = regexp.MustCompile(`(?m)^build id .*$`)
 
-// Compiled returns the machine code of a package, or false if it does not compile. Inlining
-// would put the places in the source into it, so it is off.
-func compiled(scratch, dir string, m *mutant) (object string, ok bool) {
+// Compiled returns the hash of a package's machine code, or false if it does not compile.
+// Inlining would put the places in the source into it, so it is off.
+func compiled(scratch, dir string, m *mutant) (object [sha256.Size]byte, ok bool) {
 	temp, err := os.MkdirTemp(scratch, "")
 	must(err)
 	defer os.RemoveAll(temp)
@@ -236,11 +239,11 @@ func compiled(scratch, dir string, m *mutant) (object string, ok bool) {
 	c := exec.Command("go", "build", "-tags", *tags, "-gcflags", "-l -dwarf=false", "-o", name, "./"+dir)
 	c.Env = overlay(temp, m)
 	if c.Run() != nil {
-		return "", false
+		return object, false
 	}
 	text, err := os.ReadFile(name)
 	must(err)
-	return string(buildID.ReplaceAll(text, nil)), true
+	return sha256.Sum256(buildID.ReplaceAll(text, nil)), true
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)`)

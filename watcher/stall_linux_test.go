@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -43,7 +44,11 @@ func TestStallWhileServed(t *testing.T) {
 		trigger   func(s *session)               // it does not answer
 	}{
 		{name: "a check", setup: setup{CheckInterval: soon}},
-		{name: "a poll", eventless: "nfs"},
+		{name: "a poll of a dir", eventless: "nfs"},
+		{name: "a poll of the root", eventless: "nfs", before: func(t *testing.T, s *session) {
+			removeAll(t, filepath.Join(s.root, "a"))
+			daemondirtest.Eventually(t, "an empty registry", func() bool { return s.opts.Registry.Len() == 0 })
+		}},
 		{name: "an event of the root", trigger: func(s *session) { signal(s.pending.root) }},
 		{name: "an event of a dir", trigger: func(s *session) { s.pending.names.Add("a", time.Time{}) }},
 		{name: "an own write", trigger: func(s *session) { s.pending.ours.Add("a", time.Time{}) }},

@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -10,25 +9,6 @@ import (
 
 	"runtimegc/registry/daemondir/daemondirtest"
 )
-
-// hang mounts a file system on dir that does not answer until free is called.
-func hang(t *testing.T, dir string) (free func()) {
-	t.Helper()
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Skipf("no FUSE: %v", err)
-	}
-	if err := unix.Mount("test", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
-		unix.Close(fd)
-		t.Skipf("no FUSE: %v", err)
-	}
-	return func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-		unix.Close(fd)
-	}
-}
 
 // A root that ceases to answer while it is served is noticed whatever comes to it first, and
 // served when it answers.
@@ -74,7 +54,7 @@ func TestStallWhileServed(t *testing.T) {
 			if row.before != nil {
 				row.before(t, s)
 			}
-			free := hang(t, w.root)
+			free := daemondirtest.MountSilent(t, w.root)
 			if row.trigger != nil {
 				row.trigger(s)
 			}

@@ -381,25 +381,3 @@ func TestUnknownIsNotGone(t *testing.T) {
 		t.Errorf("a dir that is gone: entry %t, %d reads", known, s.Totals().Reads-reads)
 	}
 }
-
-// A dir that could not be looked at for a moment, and could be read right after, is polled until
-// it is watched.
-func TestUnknownIsPolled(t *testing.T) {
-	root := newRoot(t)
-	spawn(t, root, "a", 1)
-	s := undrained(t, root)
-	file := filepath.Join(root, "file")
-	daemondirtest.WriteFile(t, file, "")
-	if !s.watches.add(file, "a") { // ENOTDIR
-		t.Error("what cannot be looked at is gone")
-	}
-	e, err := daemondir.Read(root, "a")
-	s.take("a", e, err)
-	if s.isWatched("a") || !s.mustPoll("a") {
-		t.Errorf("watches %q, polls %q", s.watches.fsn.WatchList(), s.polledNames())
-	}
-	s.lookAtAll()
-	if !s.isWatched("a") || s.watches.incomplete() || len(s.polls.byName) > 0 {
-		t.Errorf("watches %q, polls %q", s.watches.fsn.WatchList(), s.polledNames())
-	}
-}

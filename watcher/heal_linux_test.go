@@ -1,0 +1,56 @@
+package watcher
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"runtimegc/registry/daemondir"
+	"runtimegc/registry/daemondir/daemondirtest"
+)
+
+// A dir that could not be looked at for a moment, and could be read right after, is polled until
+// it is watched.
+func TestUnknownIsPolled(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	s := undrained(t, root)
+	file := filepath.Join(root, "file")
+	daemondirtest.WriteFile(t, file, "")
+	if !s.watches.add(file, "a") { // ENOTDIR
+		t.Error("what cannot be looked at is gone")
+	}
+	e, err := daemondir.Read(root, "a")
+	s.take("a", e, err)
+	if s.isWatched("a") || !s.mustPoll("a") {
+		t.Errorf("watches %q, polls %q", s.watches.fsn.WatchList(), s.polledNames())
+	}
+	s.lookAtAll()
+	if !s.isWatched("a") || s.watches.incomplete() || len(s.polls.byName) > 0 {
+		t.Errorf("watches %q, polls %q", s.watches.fsn.WatchList(), s.polledNames())
+	}
+}
+
+// A watch that fsnotify has lost is missed even if there are others that nobody knows of.
+func TestLostWatchIsNotMadeUpFor(t *testing.T) {
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	spawn(t, root, "b", 1)
+	s := undrained(t, root)
+	s.read("a")
+	s.read("b")
+	if names, rearm := s.watches.lost(root); len(names) > 0 || rearm {
+		t.Errorf("nothing is lost, but %q, rearm %v", names, rearm)
+	}
+	for _, other := range []string{mkdir(t, filepath.Join(root, "other")), sidecarPath(root, "b")} {
+		if err := s.watches.fsn.Add(other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.watches.fsn.Remove(filepath.Join(root, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if names, rearm := s.watches.lost(root); !slices.Equal(names, []string{"a"}) || rearm {
+		t.Errorf("lost are %q, rearm %v, want a", names, rearm)
+	}
+}

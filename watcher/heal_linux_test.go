@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
@@ -52,5 +54,29 @@ func TestLostWatchIsNotMadeUpFor(t *testing.T) {
 	}
 	if names, rearm := s.watches.lost(root); !slices.Equal(names, []string{"a"}) || rearm {
 		t.Errorf("lost are %q, rearm %v, want a", names, rearm)
+	}
+}
+
+// A disk that recovers raises no event: what could not be read is polled until it can.
+func TestReadErrorIsPolled(t *testing.T) {
+	if !inChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
+		return
+	}
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	if err := unix.Mount("/proc/self/mem", sidecarPath(root, "a"), "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no bind mounts: %v", err)
+	}
+	s := undrained(t, root)
+	s.read("a")
+	if e, _ := s.opts.Registry.Get("a"); e.Problem != daemondir.ProblemIO || !s.mustPoll("a") || len(s.polls.byName) != 1 {
+		t.Errorf("read %+v, polls %q", e, s.polledNames())
+	}
+	if err := unix.Unmount(sidecarPath(root, "a"), unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	s.lookAtAll()
+	if e, _ := s.opts.Registry.Get("a"); e.Problem != daemondir.ProblemNone || s.watches.incomplete() || len(s.polls.byName) > 0 {
+		t.Errorf("read %+v, polls %q", e, s.polledNames())
 	}
 }

@@ -129,3 +129,20 @@ func TestSilentMount(t *testing.T) {
 		t.Errorf("stat: %v", err)
 	}
 }
+
+// A file that cannot be read, as on a broken disk, makes the entry one with a problem, whichever
+// of the two it is. Of what the other says, only the pid is used.
+func TestReadIOError(t *testing.T) {
+	if !daemondirtest.InChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
+		return
+	}
+	for file, pid := range map[string]bool{"a.daemon.json": true, PIDFileName: false} {
+		root := t.TempDir()
+		d := daemondirtest.Make(t, root, "a", `{"spawned_at_unix_ms": 7}`, "1")
+		daemondirtest.Mount(t, "/proc/self/mem", filepath.Join(d.Path(), file)) // EIO at 0
+		e, err := Read(root, "a")
+		if err != nil || e.Problem != ProblemIO || e.SpawnedAt.Known || e.LastSeen.Known || e.PID.Known != pid {
+			t.Errorf("%s: read %+v, %v", file, e, err)
+		}
+	}
+}

@@ -34,6 +34,7 @@ var (
 	parallel = flag.Int("p", 2, "how many at a time")
 	timeout  = flag.Duration("timeout", 0, "for the tests of a package; 0: 3 times what they take unchanged, and 20 s")
 	tags     = flag.String("tags", "", "build tags")
+	only     = flag.String("run", "", "only these tests of the package, a regular expression")
 	list     = flag.Bool("list", false, "only print what would be changed")
 	also     []suite // tests for what the package's own tests let survive
 )
@@ -123,7 +124,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		return nil
 	}
 	// Without a change all must pass, or the outcomes mean nothing.
-	suites := append([]suite{{dir: dir}}, also...)
+	suites := append([]suite{{dir: dir, run: *only}}, also...)
 	for i, s := range suites {
 		began := time.Now()
 		s.timeout = time.Hour

@@ -80,3 +80,30 @@ func TestReadErrorIsPolled(t *testing.T) {
 		t.Errorf("read %+v, polls %q", e, s.polledNames())
 	}
 }
+
+// Of dirs that are watched by their files, one is missed whichever of these watches are lost, and
+// one that has them is left alone.
+func TestLostFilesAreMissed(t *testing.T) {
+	for _, row := range []struct{ lost, want []string }{
+		{[]string{"a/a.daemon.json"}, []string{"a"}},
+		{[]string{"a/daemon.pid"}, []string{"a"}},
+		{[]string{"a/a.daemon.json", "a/daemon.pid"}, []string{"a"}},
+		{[]string{"c"}, []string{"c"}},
+	} {
+		root := newRoot(t)
+		s := undrained(t, root)
+		for _, name := range []string{"a", "b", "c"} {
+			spawn(t, root, name, 1)
+			s.read(name)
+		}
+		s.makeQuiet(t, "a", "b")
+		for _, path := range row.lost {
+			if err := s.watches.fsn.Remove(filepath.Join(root, path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if names, _ := s.watches.lost(root); !slices.Equal(names, row.want) {
+			t.Errorf("%q: lost are %q, want %q", row.lost, names, row.want)
+		}
+	}
+}

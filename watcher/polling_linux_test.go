@@ -48,3 +48,18 @@ func TestListReadsTheDifference(t *testing.T) {
 		t.Errorf("it must rest, and reads %q", got)
 	}
 }
+
+// The kernel is asked for what it has refused at each tenth poll only: it may be asked for
+// thousands of dirs.
+func TestRetryNowAndThen(t *testing.T) {
+	s := undrained(t, newRoot(t))
+	for n := range 3 * retryAfter {
+		s.watches.full = true
+		if s.retryWatches() {
+			t.Error("a new session for the sake of an instance that there is")
+		}
+		if retried := !s.watches.full; retried != (n%retryAfter == retryAfter-1) {
+			t.Errorf("poll %d: retried is %v", n+1, retried)
+		}
+	}
+}

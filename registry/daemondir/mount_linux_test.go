@@ -59,6 +59,9 @@ func TestReadMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	if f, err := r.openSidecarByDir("none", ReadOnly); !errors.Is(err, fs.ErrNotExist) { // no openat2
+		t.Errorf("no dir: %v, %v", f, err)
+	}
 	f, err := r.OpenSidecar("a", ReadOnly)
 	if err != nil {
 		t.Fatal(err)
@@ -144,5 +147,18 @@ func TestReadIOError(t *testing.T) {
 		if err != nil || e.Problem != ProblemIO || e.SpawnedAt.Known || e.LastSeen.Known || e.PID.Known != pid {
 			t.Errorf("%s: read %+v, %v", file, e, err)
 		}
+	}
+}
+
+// What is wrong with the sidecar is said first.
+func TestReadIOErrorOfThePIDFile(t *testing.T) {
+	if !daemondirtest.InChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
+		return
+	}
+	root := t.TempDir()
+	d := daemondirtest.Make(t, root, "a", "[]", "1")
+	daemondirtest.Mount(t, "/proc/self/mem", d.PIDFile())
+	if e, err := Read(root, "a"); err != nil || e.Problem != ProblemNotObject || e.PID.Known {
+		t.Errorf("read %+v, %v", e, err)
 	}
 }

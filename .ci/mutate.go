@@ -6,14 +6,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/build"
-	"go/parser"
-	"go/token"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -134,19 +131,28 @@ func testPackage(scratch, dir string, all []*mutant) error {
 		suites[i].timeout = cmp.Or(*timeout, 3*time.Since(began)+20*time.Second)
 	}
 
+	object, ok := compiled(scratch, dir, nil)
+	if !ok {
+		return fmt.Errorf("%s does not compile", dir)
+	}
+	known := map[[sha256.Size]byte]bool{object: true}
 	random := rand.New(rand.NewPCG(*seed, 0))
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	broken := 0
+	broken, same := 0, 0
 	var drawn []*mutant
 	for _, m := range all {
 		if *sample > 0 && len(drawn) == *sample {
 			break
 		}
-		if !compiles(scratch, dir, m) {
+		switch object, ok := compiled(scratch, dir, m); {
+		case !ok:
 			broken++
-			continue
+		case known[object]:
+			same++
+		default:
+			known[object] = true
+			drawn = append(drawn, m)
 		}
-		drawn = append(drawn, m)
 	}
 	work := make(chan *mutant)
 	var workers sync.WaitGroup
@@ -177,8 +183,8 @@ func testPackage(scratch, dir string, all []*mutant) error {
 			fmt.Printf("SURVIVED %s:%d: %s\n", m.file, m.line, m.what)
 		}
 	}
-	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile): %d killed, %d took too long, %d survived: %.1f%%\n",
-		dir, len(all), len(drawn), *seed, broken, count[killed], count[tookTooLong], count[survived],
+	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile, %d are the original or another mutant): %d killed, %d took too long, %d survived: %.1f%%\n",
+		dir, len(all), len(drawn), *seed, broken, same, count[killed], count[tookTooLong], count[survived],
 		100*float64(count[killed]+count[tookTooLong])/float64(max(1, len(drawn))))
 	return nil
 }
@@ -244,13 +250,23 @@ func must(err error) {
 	}
 }
 
-func compiles(scratch, dir string, m *mutant) bool {
+var buildID = regexp.MustCompile(`(?m)^build id .*$`)
+
+// Compiled returns the hash of a package's machine code, or false if it does not compile.
+// Inlining would put the places in the source into it, so it is off.
+func compiled(scratch, dir string, m *mutant) (object [sha256.Size]byte, ok bool) {
 	temp, err := os.MkdirTemp(scratch, "")
 	must(err)
 	defer os.RemoveAll(temp)
-	c := exec.Command("go", "build", "-tags", *tags, "./"+dir)
+	name := filepath.Join(temp, "package.a")
+	c := exec.Command("go", "build", "-tags", *tags, "-gcflags", "-l -dwarf=false", "-o", name, "./"+dir)
 	c.Env = overlay(temp, m)
-	return c.Run() == nil
+	if c.Run() != nil {
+		return object, false
+	}
+	text, err := os.ReadFile(name)
+	must(err)
+	return sha256.Sum256(buildID.ReplaceAll(text, nil)), true
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)`)
@@ -289,134 +305,5 @@ func run(scratch string, s suite, m *mutant) (outcome, string) {
 		return killed, "by " + err.Error()
 	default:
 		return killed, "by " + strings.TrimPrefix(strings.TrimSpace(why), "--- FAIL: ")
-	}
-}
-
-// MutantsOf lists those of a file, or of the files in a directory that are built here.
-func mutantsOf(path string) ([]*mutant, error) {
-	files := []string{path}
-	if !strings.HasSuffix(path, ".go") {
-		context := build.Default
-		context.BuildTags = strings.Split(*tags, ",")
-		p, err := context.ImportDir(path, 0)
-		if err != nil {
-			return nil, err
-		}
-		files = nil
-		for _, name := range p.GoFiles {
-			files = append(files, filepath.Join(path, name))
-		}
-	}
-	var all []*mutant
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		set := token.NewFileSet()
-		tree, err := parser.ParseFile(set, file, source, parser.SkipObjectResolution)
-		if err != nil {
-			return nil, err
-		}
-		f := finder{file: filepath.Clean(file), source: source, in: set.File(tree.FileStart)}
-		for _, d := range tree.Decls {
-			f.walk(d, nil)
-		}
-		all = append(all, f.found...)
-	}
-	return all, nil
-}
-
-// Finder collects the mutants of a file.
-type finder struct {
-	file   string
-	source []byte
-	in     *token.File
-	found  []*mutant
-}
-
-func (f *finder) add(from, to token.Pos, text, what string) {
-	f.found = append(f.found, &mutant{file: f.file, line: f.in.Line(from),
-		start: f.in.Offset(from), end: f.in.Offset(to), text: text, what: what})
-}
-
-// Text is the first line of a node, for what is printed.
-func (f *finder) text(n ast.Node) string {
-	first, _, _ := strings.Cut(string(f.source[f.in.Offset(n.Pos()):f.in.Offset(n.End())]), "\n")
-	return first
-}
-
-var swapped = map[token.Token]token.Token{
-	token.EQL: token.NEQ, token.NEQ: token.EQL, token.LSS: token.LEQ, token.LEQ: token.LSS,
-	token.GTR: token.GEQ, token.GEQ: token.GTR, token.LAND: token.LOR, token.LOR: token.LAND,
-}
-
-// Walk finds what may be changed below n, in a function of that type.
-func (f *finder) walk(n ast.Node, of *ast.FuncType) {
-	ast.Inspect(n, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.ImportSpec:
-			return false
-		case *ast.FuncDecl:
-			if n.Body != nil {
-				f.walk(n.Body, n.Type)
-			}
-			return false
-		case *ast.FuncLit:
-			f.walk(n.Body, n.Type)
-			return false
-		case *ast.IfStmt:
-			f.add(n.Cond.Pos(), n.Cond.End(), "!("+string(f.source[f.in.Offset(n.Cond.Pos()):f.in.Offset(n.Cond.End())])+")", "negate "+f.text(n.Cond))
-		case *ast.BinaryExpr:
-			if to, ok := swapped[n.Op]; ok {
-				f.add(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), to.String(), to.String()+" in "+f.text(n))
-			}
-		case *ast.BasicLit:
-			if value, err := strconv.ParseInt(n.Value, 0, 64); err == nil && n.Kind == token.INT {
-				f.add(n.Pos(), n.End(), strconv.FormatInt(value+1, 10), n.Value+" + 1")
-			}
-		case *ast.BlockStmt:
-			f.statements(n.List, of)
-		case *ast.CaseClause:
-			f.statements(n.Body, of)
-		case *ast.CommClause:
-			f.statements(n.Body, of)
-		}
-		return true
-	})
-}
-
-func (f *finder) statements(list []ast.Stmt, of *ast.FuncType) {
-	for _, s := range list {
-		remove := false
-		switch s := s.(type) {
-		case *ast.ExprStmt, *ast.DeferStmt, *ast.BranchStmt:
-			remove = true
-		case *ast.AssignStmt:
-			switch s.Lhs[0].(type) {
-			case *ast.SelectorExpr, *ast.IndexExpr, *ast.StarExpr:
-				remove = true
-			}
-		case *ast.IncDecStmt:
-			_, remove = s.X.(*ast.SelectorExpr)
-		case *ast.ReturnStmt:
-			remove = true
-			f.returnNil(s, of)
-		}
-		if remove {
-			f.add(s.Pos(), s.End(), "", "remove "+f.text(s))
-		}
-	}
-}
-
-// ReturnNil forgets the error that is returned.
-func (f *finder) returnNil(s *ast.ReturnStmt, of *ast.FuncType) {
-	if of == nil || of.Results == nil || len(s.Results) == 0 || len(s.Results) != of.Results.NumFields() {
-		return
-	}
-	kind, _ := of.Results.List[len(of.Results.List)-1].Type.(*ast.Ident)
-	last := s.Results[len(s.Results)-1]
-	if kind != nil && kind.Name == "error" && f.text(last) != "nil" {
-		f.add(last.Pos(), last.End(), "nil", "nil for "+f.text(last))
 	}
 }

@@ -1,16 +1,10 @@
 package watcher
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -339,47 +333,9 @@ func TestRootBelowSlash(t *testing.T) {
 	w.waitFor("root.lost", 1)
 }
 
-// inChild runs the calling test once more, in a child process with namespaces of its
-// own, and tells whether we are in that child. A user namespace has its own limits, and
-// its root may lower them: the real ones are the system's.
 func inChild(t *testing.T, namespaces uintptr) bool {
 	t.Helper()
-	const variable = "GCTEST_CHILD"
-	if os.Getenv(variable) == t.Name() {
-		return true
-	}
-	runtime.LockOSThread() // Pdeathsig is sent when the thread that started the child ends
-	defer runtime.UnlockOSThread()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	child := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	// GORACE: a program under the race detector sleeps for a second before it exits.
-	child.Env = append(os.Environ(), variable+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
-	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
-	if namespaces&unix.CLONE_NEWUSER != 0 {
-		child.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
-		child.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-	}
-	var out strings.Builder
-	child.Stdout, child.Stderr = &out, &out
-	err := child.Start()
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
-		t.Skipf("no user namespaces here: %v", err)
-	}
-	if err == nil {
-		err = child.Wait()
-	}
-	switch {
-	case err != nil:
-		t.Errorf("in the child: %v\n%s", err, &out)
-	case strings.Contains(out.String(), "--- SKIP"):
-		t.Skipf("in the child:\n%s", &out)
-	case !strings.Contains(out.String(), "--- PASS: "+t.Name()):
-		t.Errorf("not run in the child:\n%s", &out)
-	default:
-		t.Logf("in the child:\n%s", &out)
-	}
-	return false
+	return daemondirtest.InChild(t, namespaces)
 }
 
 // limit sets a limit of the user namespace that the test runs in.

@@ -46,3 +46,23 @@ func TestStall(t *testing.T) {
 		t.Errorf("said %d times", n)
 	}
 }
+
+// A timer that fires when the wait is over, or once more, changes nothing.
+func TestStallIsSaidOnce(t *testing.T) {
+	said := 0
+	s := stall{limit: time.Hour, onStall: func() { said++ }, onAnswer: func() { said-- }}
+	s.begin()
+	s.end()
+	if s.fire(); said != 0 || s.now() {
+		t.Error("a wait that is over has lasted too long")
+	}
+	s.begin()
+	s.fire()
+	if s.fire(); said != 1 || !s.now() {
+		t.Errorf("said %d times, stalled: %v", said, s.now())
+	}
+	s.begin()
+	if s.end(); said != 0 || s.now() {
+		t.Errorf("after the answer: %d are not taken back", said)
+	}
+}

@@ -271,6 +271,42 @@ func TestBindMountInRoot(t *testing.T) {
 	}
 }
 
+// A dir that is mounted over while a session begins to watch it is polled, and not watched as
+// well; when that is over, it is watched again. At each check both are as they should be.
+func TestBindMountWhileItIsWatched(t *testing.T) {
+	if !inChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
+		return
+	}
+	root := newRoot(t)
+	spawn(t, root, "a", 1)
+	spawn(t, root, "b", 2)
+	s := undrained(t, root)
+	s.read("a")
+	s.watch("b")
+	if err := unix.Mount(filepath.Join(root, "a"), filepath.Join(root, "b"), "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no bind mounts: %v", err)
+	}
+	check := func(when, watched string, polled ...string) {
+		t.Helper()
+		s.read("b")
+		s.settle(t)
+		if !s.isWatched("a") || s.isWatched("b") != (watched == "b") || !slices.Equal(s.polledNames(), polled) {
+			t.Errorf("%s: watches %q, polls %q", when, s.watches.fsn.WatchList(), s.polledNames())
+		}
+		if names, rearm := s.watches.lost(root); len(names) > 0 || rearm {
+			t.Errorf("%s: the watches of %q are missed, rearm %v", when, names, rearm)
+		}
+	}
+	check("mounted", "a", "b")
+	if err := unix.Unmount(filepath.Join(root, "b"), unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	check("unmounted", "b")
+	if e, _ := s.opts.Registry.Get("b"); e.PID.N != 2 {
+		t.Errorf("b has pid %v", e.PID)
+	}
+}
+
 // While a sidecar is under somebody's lease it cannot be read. That is no reason to
 // forget the daemon, or to call its sidecar invalid.
 func TestSidecarUnderLease(t *testing.T) {

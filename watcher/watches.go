@@ -18,6 +18,9 @@ import (
 // errMounted is the reason to poll a dir on which a file system is mounted.
 var errMounted = errors.New("a file system is mounted on a daemon dir")
 
+// errLook is the reason to poll a dir of which it could not be told what it is.
+var errLook = errors.New("looking at a daemon dir failed")
+
 // storedByIndex says how fsnotify stores watches: on Windows under the index of the directory,
 // so that Add of one that has come back is no new watch, and its events may bear another name
 // (see lost).
@@ -121,7 +124,7 @@ func (w *watches) add(root, name string) (there bool) {
 		delete(w.polled, name)
 		return false
 	case daemondir.Unknown:
-		delete(w.polled, name)
+		w.polled[name] = errLook // even if the read that follows succeeds
 		return true
 	case daemondir.Mounted:
 		w.polled[name] = errMounted

@@ -168,6 +168,9 @@ func TestCheckRoot(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("%s is %s (%v), want %s", tt.root, got, err, tt.want)
 			}
+			if strings.Contains(tt.name, "file-system root") && got == refused && !strings.Contains(err.Error(), "root of a file system") {
+				t.Errorf("%s: it is not said why: %v", tt.root, err)
+			}
 		})
 	}
 }

@@ -26,6 +26,7 @@ type silentMount struct {
 	t        *testing.T
 	from, at string
 	server   *exec.Cmd
+	waiting  string // a file with the number of calls that are not answered yet
 }
 
 // mountFUSE mounts an empty directory, until the end of the test. The test must be in a mount
@@ -57,15 +58,28 @@ func mountFUSE(t *testing.T) *silentMount {
 		var fs unix.Statfs_t
 		return unix.Statfs(m.at, &fs) == nil && fs.Type == unix.FUSE_SUPER_MAGIC
 	})
+	control := t.TempDir()
+	mount(t, "none", control, "fusectl", 0, "")
+	var info unix.Stat_t
+	noError(t, unix.Stat(m.at, &info))
+	m.waiting = filepath.Join(control, fmt.Sprint(unix.Minor(info.Dev)), "waiting")
 	return m
 }
 
-// silence makes every call wait that needs the server.
+// silence makes every call wait that needs the server. It is stopped while it has none: a process
+// whose call it has begun to answer could not be ended, not even by SIGKILL, until it goes on.
 func (m *silentMount) silence() {
 	m.t.Helper()
-	noError(m.t, m.server.Process.Signal(syscall.SIGSTOP))
 	daemondirtest.Eventually(m.t, "it does not answer", func() bool {
-		return strings.HasPrefix(procStatus(m.t, m.server.Process.Pid, "State"), "T")
+		noError(m.t, m.server.Process.Signal(syscall.SIGSTOP))
+		daemondirtest.Eventually(m.t, "it is stopped", func() bool {
+			return strings.HasPrefix(procStatus(m.t, m.server.Process.Pid, "State"), "T")
+		})
+		if strings.TrimSpace(daemondirtest.ReadFile(m.t, m.waiting)) == "0" {
+			return true
+		}
+		m.answer()
+		return false
 	})
 }
 

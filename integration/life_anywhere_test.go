@@ -32,6 +32,13 @@ type anyWatch struct {
 	done chan error // what Wait returned
 }
 
+// besideOthers is t.Parallel, but on Windows: under Wine, the programs of one test are slow enough.
+func besideOthers(t *testing.T) {
+	if runtime.GOOS != "windows" {
+		t.Parallel()
+	}
+}
+
 // watchAnywhere starts a watch on root, with a sweep every 100 ms, and with those variables in
 // its environment.
 func watchAnywhere(t *testing.T, root, staleAfter string, environment ...string) *anyWatch {
@@ -150,6 +157,7 @@ func hasAll(t *testing.T, d daemondirtest.Dir) {
 // A daemon is spawned, refreshed a hundred times and killed, and its dir is removed; that
 // of another, which lives on, is not.
 func TestLifeAnywhere(t *testing.T) {
+	besideOthers(t)
 	root := filepath.Join(t.TempDir(), "runtime")
 	noError(t, os.Mkdir(root, 0o755))
 	w := watchAnywhere(t, root, "2s")
@@ -219,6 +227,7 @@ func workIn(t *testing.T, dir string) (end func()) {
 // What a process uses is kept: a live daemon's dir and a dead one's, of which a file is open,
 // or in which a process works. When it is not used any more, the dir of the dead one goes.
 func TestUsedDirsAreKeptAnywhere(t *testing.T) {
+	besideOthers(t)
 	root := filepath.Join(t.TempDir(), "runtime")
 	live, _ := daemondirtest.MakeLive(t, root, "live")
 	entered := daemondirtest.MakeDead(t, root, "entered", time.Hour)
@@ -281,6 +290,7 @@ func noWatch() string {
 // Of a watch that could not make its socket, list says who it is, or that it does not know,
 // but not that there is none. It makes nothing itself, to look for a socket.
 func TestListBesideOneWithoutASocketAnywhere(t *testing.T) {
+	besideOthers(t)
 	root, temp := filepath.Join(t.TempDir(), "runtime"), t.TempDir()
 	noError(t, os.Mkdir(root, 0o755))
 	missing := filepath.Join(temp, "missing")
@@ -320,6 +330,7 @@ func TestListBesideOneWithoutASocketAnywhere(t *testing.T) {
 
 // A root has one collector: a second one says who holds it, where the system tells, and goes.
 func TestOneCollectorAnywhere(t *testing.T) {
+	besideOthers(t)
 	root := filepath.Join(t.TempDir(), "runtime")
 	noError(t, os.Mkdir(root, 0o755))
 	w := watchAnywhere(t, root, "1h")
@@ -357,6 +368,7 @@ func TestOneCollectorAnywhere(t *testing.T) {
 
 // What only looks, looks, and a wrong daemon.toml stops every command.
 func TestLookAnywhere(t *testing.T) {
+	besideOthers(t)
 	root := filepath.Join(t.TempDir(), "runtime")
 	due := daemondirtest.MakeDead(t, root, "due", time.Hour)
 	live, _ := daemondirtest.MakeLive(t, root, "live")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"runtimegc/registry"
+	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 )
 
@@ -162,6 +163,22 @@ func TestInvalidSidecarIsSaidOnce(t *testing.T) {
 	b.scan()
 	b.wantEvents("sidecar.invalid", 3)
 	b.wantEvents("daemon.added", 1)
+}
+
+// A problem that comes back after the sidecar could be used is said again, even if there is
+// nothing else to know it by: a file system that does not answer once more.
+func TestInvalidSidecarIsSaidAgain(t *testing.T) {
+	t.Parallel()
+	b := running(t, Options{SweepInterval: time.Hour})
+	good := entryOf(t, daemondirtest.MakeDead(t, b.root, "a", time.Minute))
+	silent := daemondir.Entry{Name: "a", Dir: good.Dir, Problem: daemondir.ProblemNoAnswer}
+	for n := 1; n <= 2; n++ {
+		b.handled(b.scan)
+		b.put(silent)
+		if line := b.wantEvents("sidecar.invalid", n)[n-1]; line["reason"] != "no_answer" {
+			t.Errorf("logged %v", line)
+		}
+	}
 }
 
 // Sweeps come at the interval, and when the root has been read.

@@ -37,6 +37,9 @@ func usable(e daemondir.Entry) bool {
 func (o *observer) noteInvalid(name string, d *daemon, e daemondir.Entry) {
 	if usable(e) {
 		delete(o.invalids, name)
+		if d.lastLogged != nil {
+			d.lastLogged.invalid = daemondir.Stamp{} // a problem without a stamp may come back
+		}
 		return
 	}
 	mark := invalidMark(e)

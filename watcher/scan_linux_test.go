@@ -32,15 +32,15 @@ func TestReadDirsWaitsForALease(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		spawn(t, root, name, 1)
 	}
-	held := lease(t, sidecarPath(root, "b"))
-	free := time.AfterFunc(50*time.Millisecond, func() { held.Close() })
-	defer free.Stop()
+	hold := func() {
+		held := lease(t, sidecarPath(root, "b"))
+		time.AfterFunc(50*time.Millisecond, func() { held.Close() })
+	}
+	hold()
 	if got, err := readDirs(t.Context(), root, []string{"c", "gone", "b", "a"}, nil); err != nil || !slices.Equal(got, []string{"c", "b", "a"}) {
 		t.Errorf("visited %q, error %v", got, err)
 	}
-	held = lease(t, sidecarPath(root, "b"))
-	free = time.AfterFunc(50*time.Millisecond, func() { held.Close() })
-	defer free.Stop()
+	hold()
 	reg := registry.New(root)
 	if err := ScanDir(t.Context(), reg, "b"); err != nil || reg.Len() != 1 {
 		t.Errorf("alone: %d entries, error %v", reg.Len(), err)

@@ -85,7 +85,7 @@ func TestNothingIsGoneFromACoveredRoot(t *testing.T) {
 	if _, known := s.opts.Registry.Get("a"); !known {
 		t.Error("a daemon of a covered root was deleted")
 	}
-	s.pending.rearm.Store(false) // so that this session goes on
+	s.pending.rearm.Store(false) // so that its loop goes on
 	s.readMissed([]string{"a", "b"})
 	s.settle(t)
 	if e, _ := s.opts.Registry.Get("b"); e.PID.N != 2 || !s.isWatched("b") {

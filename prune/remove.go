@@ -71,11 +71,13 @@ func (m *remover) close() { m.root.Close() }
 // findUsers looks for users. After an error nothing is known, so the next dir must try again.
 // The error is fsys.ErrReplaced if the root is moved each time.
 func (m *remover) findUsers() (err error) {
-	for range 5 {
+	for try := range 5 {
+		if try > 0 {
+			time.Sleep(2 * fsys.Tick) // so that the time stamps of the move are older than this look
+		}
 		if err = m.lookForUsers(); !errors.Is(err, fsys.ErrReplaced) {
 			break
 		}
-		time.Sleep(2 * fsys.Tick) // so that the time stamps of the move are older than the next look
 	}
 	return err
 }

@@ -2,7 +2,11 @@
 
 package proc
 
-import "github.com/shirou/gopsutil/v3/process"
+import (
+	"runtime"
+
+	"github.com/shirou/gopsutil/v3/process"
+)
 
 // exists reports whether there is a process, and whether it has exited and was not waited for.
 func exists(pid int32) (exists, zombie bool, err error) {
@@ -15,9 +19,12 @@ func exists(pid int32) (exists, zombie bool, err error) {
 	if err != nil || len(status) == 0 || status[0] != process.Zombie {
 		return true, false, nil
 	}
-	// On Linux that is the state of the first thread, and others may run on.
+	if runtime.GOOS != "linux" {
+		return true, true, nil
+	}
+	// There it is the state of the first thread, and others may run on.
 	threads, err := p.NumThreads()
-	return true, err != nil || threads <= 1, nil
+	return true, err == nil && threads <= 1, err
 }
 
 // startOf returns when p started, in ms since the epoch.

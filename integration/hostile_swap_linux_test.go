@@ -25,7 +25,7 @@ func swapTime() time.Duration {
 	if os.Getenv("GCTEST_LONG") != "" {
 		return time.Minute
 	}
-	return time.Second
+	return 2 * time.Second
 }
 
 // swapped is a root in which someone swaps things, with a stage beside it on which he
@@ -99,7 +99,9 @@ func (sw *swapped) within(path, target string) {
 	if os.Symlink(target, other) != nil {
 		return
 	}
+	old := unix.NsecToTimespec(ago(stale).UnixNano())
 	for !sw.stop.Load() && unix.Renameat2(dir, "sub", unix.AT_FDCWD, other, unix.RENAME_EXCHANGE) == nil {
+		_ = unix.UtimesNanoAt(dir, ".", []unix.Timespec{old, old}, 0) // else it would be kept for that
 		sw.swaps.Add(1)
 	}
 }
@@ -120,7 +122,15 @@ func (sw *swapped) raise(path string, text []byte) {
 	for _, dir := range []string{"below", "a", "b", "c"} {
 		_ = os.MkdirAll(filepath.Join(fresh, "sub", dir), 0o755)
 	}
+	_ = filepath.WalkDir(fresh, func(path string, _ fs.DirEntry, _ error) error { return grow(path) })
+	_ = grow(filepath.Join(fresh, "sub"))
 	_ = unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+}
+
+// grow makes path as old as what is due: what was written recently is kept.
+func grow(path string) error {
+	old := ago(stale)
+	return os.Chtimes(path, old, old)
 }
 
 func exists(path string) bool {

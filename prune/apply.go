@@ -59,8 +59,8 @@ type report struct {
 	unreadable int // see Stats
 }
 
-// A worker carries out tasks, and is the only one that writes to daemon dirs. It keeps open
-// what the items of one pass share. It is for one goroutine.
+// A worker carries out tasks. No one else writes to daemon dirs. It keeps open what the items
+// of one pass share. It is for one goroutine.
 type worker struct {
 	*Collector
 	staleAfter time.Duration
@@ -200,4 +200,18 @@ func (w *worker) openRemover() (*remover, error) {
 		w.remover, w.removerErr = w.newRemover(w.staleAfter, w.dryRun)
 	}
 	return w.remover, w.removerErr
+}
+
+// another returns a worker for another goroutine of the same pass, which knows what w has found
+// out of the root and its users. It returns false if it cannot have its own descriptors.
+func (w *worker) another() (*worker, bool) {
+	if w.remover == nil {
+		return nil, false
+	}
+	m := *w.remover
+	var err error
+	if m.root, err = fsys.OpenRoot(w.root); err != nil {
+		return nil, false
+	}
+	return &worker{Collector: w.Collector, staleAfter: w.staleAfter, dryRun: w.dryRun, remover: &m, generation: w.generation}, true
 }

@@ -10,14 +10,16 @@
 // Run, two goroutines share this work. The observer owns what is known of each daemon: it
 // logs births, exits and changes, makes the plan, and never writes to a daemon dir. The
 // worker carries out the items one after the other, and reports the outcome of each. So a
-// slow disk does not delay the notice of births and exits.
+// slow disk does not delay the notice of births and exits. A single pass has several workers
+// if there is much to remove.
 //
 // Times are milliseconds since the Unix epoch, as in sidecars. A value that could not be
 // determined is not Known. No file here has a build tag: what differs between systems is in
 // the internal packages.
 //
 //	collector.go  options, and the methods that any goroutine may call
-//	run.go        the observer's loop, and the single pass; request.go: sweeps on request
+//	run.go        the observer's loop; request.go: sweeps on request
+//	sweep.go      the single pass
 //	observer.go   what is known of each daemon, and what has been logged about it; invalid.go:
 //	              sidecars that cannot be used
 //	plan.go       one pass: judging all entries, and planning what to do; size.go: how large

@@ -242,7 +242,7 @@ func (p *pass) asked(following bool) {
 func (p *pass) next() (t task, ok bool) {
 	take := func(items *[]item, kind kind, n int) (task, bool) {
 		n = min(n, len(*items))
-		t := task{kind: kind, items: (*items)[:n:n], now: p.now, staleAfter: p.staleAfter}
+		t := p.task(kind, (*items)[:n:n])
 		*items = (*items)[n:]
 		p.begun = true
 		return t, true
@@ -262,6 +262,10 @@ func (p *pass) next() (t task, ok bool) {
 		return task{kind: ending}, true
 	}
 	return task{}, false
+}
+
+func (p *pass) task(kind kind, items []item) task {
+	return task{kind: kind, items: items, now: p.now, staleAfter: p.staleAfter}
 }
 
 // over reports whether all dirs have been judged, and all items given to the worker.

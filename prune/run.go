@@ -3,7 +3,6 @@ package prune
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -214,65 +213,6 @@ func (o *observer) finish(tasks chan<- task, reports <-chan report) {
 	if o.pass != nil {
 		o.endPass()
 	}
-}
-
-// A Result is what a single pass has found and done.
-type Result struct {
-	Stats
-	Rows []Row // one for each daemon dir, in no order; the decision is what was done
-}
-
-// Sweep makes a single pass over the registry as it is, and logs what it does. It ends early,
-// between two dirs, when ctx is done. visit, if not nil, is called with each row when its
-// decision has been carried out. The error is [ErrBusy], or that another collector serves
-// the root; then nothing was done.
-func (c *Collector) Sweep(ctx context.Context, visit func(Row)) (Result, error) {
-	if !c.busy.CompareAndSwap(false, true) {
-		return Result{}, ErrBusy
-	}
-	defer c.busy.Store(false)
-	if !c.dryRun {
-		var err error
-		done, _, held := c.lock.use(true)
-		if !held {
-			done, err = c.Lock()
-		}
-		switch {
-		case err == nil:
-			defer done()
-		case !errors.Is(err, fs.ErrNotExist): // no root, no dirs
-			return Result{}, err
-		}
-	}
-	c.updateScope()
-	o := c.newObserver()
-	var result Result
-	result.Stats = o.sweep(ctx, true, func(row Row) {
-		result.Rows = append(result.Rows, row)
-		if visit != nil {
-			visit(row)
-		}
-	})
-	o.logInvalids(true)
-	return result, o.close()
-}
-
-// sweep makes a pass in this goroutine, without the worker's; see beginPass.
-func (o *observer) sweep(ctx context.Context, every bool, visit func(Row)) Stats {
-	w := &worker{Collector: o.Collector, dryRun: o.dryRun}
-	defer w.close()
-	o.observeChanges()
-	o.beginPass(o.Times().StaleAfter, every, visit)
-	for !o.pass.over() && ctx.Err() == nil {
-		if o.pass.mayJudge() {
-			o.judge(judgeBatch)
-		}
-		if t, ok := o.pass.next(); ok {
-			o.beingRemoved = t.removal()
-			o.account(w.do(ctx, t))
-		}
-	}
-	return o.endPass()
 }
 
 // maxDoubted is how many of the dirs without a usable sidecar a sweep has read again; which

@@ -20,7 +20,7 @@ func probeDir(t *testing.T, d daemondirtest.Dir) Liveness {
 	e := entryOf(t, d)
 	h := testProber.probe(e, e.PID, d.Path())
 	defer h.close()
-	return h.Liveness
+	return *h.Liveness
 }
 
 func wantLiveness(t *testing.T, d daemondirtest.Dir, state State, reason Reason) {

@@ -142,7 +142,7 @@ func (b *bench) sweep() (Stats, map[string]Row) {
 		if _, judged := rows[name]; judged || !known {
 			continue
 		}
-		row := b.row(d.seen(e), d.Liveness, b.now(), b.Times().StaleAfter)
+		row := b.row(d.seen(e), *d.Liveness, b.now(), b.Times().StaleAfter)
 		if last := b.rows[name]; row.Decision == Remove && last.Decision == Keep {
 			row = last // a check before the removal keeps it, and cannot end otherwise yet
 		}

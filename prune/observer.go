@@ -52,9 +52,9 @@ type daemon struct {
 	invalid      bool                // there is no usable sidecar
 	witnessed    bool                // we have seen it alive, with this pid and spawnedAt
 	unannounced  bool                // it is alive, and its exit cannot be announced
+	added        bool                // daemon.added was logged
+	live         bool                // daemon.live was logged, daemon.exited not yet
 
-	added      bool          // daemon.added was logged
-	live       bool          // daemon.live was logged, daemon.exited not yet
 	lastPID    daemondir.PID // of the last daemon.live
 	probedPID  daemondir.PID // the last known pid that was probed
 	lastLogged *lastLogged   // nil for most daemons
@@ -204,7 +204,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 	d.invalid = e.Problem != daemondir.ProblemNone
 	defer func() {
 		o.countMove(was, d.state())
-		d.judgeAgainAt = judgeAgainAt(d.seen(e), d.Liveness, o.Times().StaleAfter)
+		d.judgeAgainAt = judgeAgainAt(d.seen(e), *d.Liveness, o.Times().StaleAfter)
 		if at, ok := junkAt(e, o.invalidAfter); ok {
 			d.judgeAgainAt = min(d.judgeAgainAt, at)
 		}
@@ -249,7 +249,7 @@ func (o *observer) check(name string, d *daemon, e daemondir.Entry, why cause) {
 		o.endings.set(name, nil) // that was another process
 	}
 	if exited {
-		d.process = process{Liveness: exit, pid: pid, handle: proc.NoHandle}
+		d.process = newProcess(exit, pid, proc.NoHandle)
 		o.endings.set(name, ended)
 	} else {
 		e.SpawnedAt = spawnedAt

@@ -156,7 +156,7 @@ func (c *Collector) inspectEntry(e daemondir.Entry, now time.Time, staleAfter ti
 	if e.Problem == daemondir.ProblemNone {
 		p := c.probe(e, e.PID, c.path(e.Name))
 		p.close()
-		l = p.Liveness
+		l = *p.Liveness
 	}
 	return item{entry: e, row: c.row(e, l, now, staleAfter)}
 }

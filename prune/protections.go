@@ -268,7 +268,7 @@ func (m *remover) lastLook(a *attempt) Reason {
 	}
 	p := m.probe(fresh, fresh.PID, m.root.Path(a.e.Name))
 	defer p.close()
-	switch v := m.judge(fresh, p.Liveness); {
+	switch v := m.judge(fresh, *p.Liveness); {
 	case v.Decision == Remove:
 		return ""
 	case v.State == Alive:

@@ -269,7 +269,7 @@ func (o *observer) judge(n int) {
 			continue // gone since the pass began
 		}
 		o.check(name, d, e, swept)
-		it := item{entry: e, row: o.row(d.seen(e), d.Liveness, p.now, p.staleAfter), witnessed: d.witnessed}
+		it := item{entry: e, row: o.row(d.seen(e), *d.Liveness, p.now, p.staleAfter), witnessed: d.witnessed}
 		p.stats.count(it.row.State)
 		if p.following && it.row.Decision == Remove {
 			it.row.Decision = Keep // the other collector removes it

@@ -75,14 +75,13 @@ type Entry struct {
 	Dir  FileID
 
 	Problem   Problem   // if there is one, SpawnedAt and LastSeen are unknown
+	Protected bool      // there is a mark; see Protect
 	Sidecar   Stamp     // zero: no sidecar
 	SpawnedAt Timestamp // when the spawner wrote the sidecar
 	LastSeen  Timestamp // when the daemon was last known to be alive, or SpawnedAt
 
 	PIDFile Stamp // zero: no pid file
 	PID     PID
-
-	Protected bool // there is a mark; see Protect
 }
 
 // Renamed returns e under another name: a dir has one while it is being removed.

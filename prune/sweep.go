@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxWorkers is how many dirs are removed at a time, at most. Each worker has five
-	// descriptors of the root open; most of a removal is done under the lock of the root's inode.
+	// maxWorkers is how many dirs are removed at a time, at most. Renames in one root wait for each
+	// other, and the machine has other work.
 	maxWorkers = 4
 
-	// perWorker is for how many removals another worker is worth its while.
+	// perWorker is for how many removals another worker is worth its descriptors.
 	perWorker = 32
 )
 

@@ -27,6 +27,18 @@ func TestNetworkType(t *testing.T) {
 	}
 }
 
+// Those that golang.org/x/sys does not name, as coreutils' stat.c has them.
+func TestNetworkTypeNumbers(t *testing.T) {
+	for kind, number := range map[string]uint32{
+		"beegfs": 0x19830326, "gfs2": 0x01161970, "gpfs": 0x47504653, "lustre": 0x0bd00bd0,
+		"orangefs": 0x20030528, "vboxsf": 0x786f4256, "vmhgfs": 0xbacbacbc,
+	} {
+		if got := networkTypes[number]; got != kind {
+			t.Errorf("%#x is %q, want %q", number, got, kind)
+		}
+	}
+}
+
 // FUSE says what it is without its server to whoever may not use the mount.
 func TestNetworkTypeOfFUSE(t *testing.T) {
 	dir := t.TempDir()

@@ -71,9 +71,12 @@ func (d *dir) close() {
 	}
 }
 
+// dirFlags are for opening a directory of a tree.
+const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
 // open opens the directory name in d.
 func (d *dir) open(name string) (*dir, error) {
-	fd, err := daemondir.OpenBeneath(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_XDEV)
+	fd, err := daemondir.OpenBeneath(d.fd, name, dirFlags, unix.RESOLVE_NO_XDEV)
 	switch err {
 	case unix.ENOSYS, unix.EPERM: // before Linux 5.6, or a seccomp filter
 		return d.openat(name)
@@ -91,7 +94,7 @@ func (d *dir) parent() (*dir, error) { return d.openat("..") }
 
 func (d *dir) openat(name string) (*dir, error) {
 	fd, err := daemondir.IgnoringEINTR(func() (int, error) {
-		return unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(d.fd, name, dirFlags|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return nil, failed("open", name, err)

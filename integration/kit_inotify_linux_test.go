@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entryEvents are events of the entries of one directory. They are for one goroutine.
+// entryEvents are events of the entries of directories. They are for one goroutine.
 type entryEvents struct {
 	t     testing.TB
 	fd    int
@@ -21,8 +21,9 @@ type entryEvents struct {
 
 // entryEvent is one of them.
 type entryEvent struct {
-	mask uint32
-	name string
+	mask  uint32
+	name  string
+	watch int32 // of which directory
 }
 
 // watchEntries begins to listen to dir, until the end of the test.
@@ -31,9 +32,16 @@ func watchEntries(t testing.TB, dir string, mask uint32) *entryEvents {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	noError(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
-	_, err = unix.InotifyAddWatch(fd, dir, mask|unix.IN_ONLYDIR)
+	w := &entryEvents{t: t, fd: fd}
+	_, err = w.add(dir, mask)
 	noError(t, err)
-	return &entryEvents{t: t, fd: fd}
+	return w
+}
+
+// add listens to one more directory. The number is the same for the same directory.
+func (w *entryEvents) add(dir string, mask uint32) (watch int32, err error) {
+	n, err := unix.InotifyAddWatch(w.fd, dir, mask|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
+	return int32(n), err
 }
 
 // next returns the next event; false if there is none until the time is over.
@@ -59,5 +67,5 @@ func (w *entryEvents) next(wait time.Duration) (entryEvent, bool) {
 	if head.Mask&unix.IN_Q_OVERFLOW != 0 {
 		w.t.Error("inotify events were lost")
 	}
-	return entryEvent{head.Mask, string(name)}, true
+	return entryEvent{head.Mask, string(name), head.Wd}, true
 }

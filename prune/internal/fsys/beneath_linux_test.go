@@ -128,6 +128,7 @@ func TestEnterMount(t *testing.T) {
 	}
 	defer unix.Unmount(other, unix.MNT_DETACH)
 	tree := openTestTree(t, root, "top")
+	before := descriptors(t)
 	for _, name := range []string{"same", "other"} {
 		if name == "same" && os.Getenv(noOpenat2Var) != "" {
 			continue // only the table of mounts tells
@@ -135,6 +136,9 @@ func TestEnterMount(t *testing.T) {
 		if err := tree.enter(name); !errors.Is(err, ErrMounted) || tree.depth() != 0 {
 			t.Errorf("%s device: %v, %d levels down", name, err, tree.depth())
 		}
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
 	}
 }
 

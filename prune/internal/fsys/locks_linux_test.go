@@ -35,11 +35,17 @@ func TestLocks(t *testing.T) {
 		if err != nil || locks[st.Ino] != strconv.Itoa(os.Getpid()) {
 			t.Errorf("lock %d: %q, %v; want pid %d", how, locks[st.Ino], err, os.Getpid())
 		}
+		if held, known := Holder(dir); !known || held == nil || held.PID != strconv.Itoa(os.Getpid()) || held.Elsewhere {
+			t.Errorf("lock %d: held by %+v, %v", how, held, known)
+		}
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
 	if locks, err := Locks(f); err != nil || locks[st.Ino] != "" {
 		t.Errorf("unlocked: %q, %v", locks[st.Ino], err)
+	}
+	if held, known := Holder(dir); !known || held != nil {
+		t.Errorf("unlocked: held by %+v, %v", held, known)
 	}
 }

@@ -85,26 +85,21 @@ func TestUnreadableTop(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "top"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r, _ := openIn(t, root, "top")
-	d, err := r.Open("top")
+	r, d := openIn(t, root, "top")
+	file, err := os.Create(filepath.Join(root, "file")) // getdents(2) refuses it
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := unix.Open(filepath.Join(root, "top"), unix.O_PATH|unix.O_CLOEXEC, 0) // which cannot be read
-	if err == nil {
-		err = unix.Dup3(path, d.Fd(), unix.O_CLOEXEC)
-	}
-	if err != nil {
+	defer file.Close()
+	if err := unix.Dup3(int(file.Fd()), d.Fd(), unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
-	defer unix.Close(path)
 	ended := time.AfterFunc(time.Minute, func() { panic("it does not end") })
 	defer ended.Stop()
-	if freed, err := r.Measure(d, "top"); !errors.Is(err, unix.EBADF) || freed != (Freed{}) {
+	if freed, err := r.Measure(d, "top"); !errors.Is(err, unix.ENOTDIR) || freed != (Freed{}) {
 		t.Errorf("measured %+v, %v", freed, err)
 	}
-	if found, err := r.Survey(d, "top", SurveyOptions{}); !errors.Is(err, unix.EBADF) {
+	if found, err := r.Survey(d, "top", SurveyOptions{}); !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 }
@@ -182,6 +177,7 @@ func TestSized(t *testing.T) {
 		want   string
 	}{
 		{"a value", 3, 3, nil, "abc"},
+		{"one byte", 1, 1, nil, "a"},
 		{"none", 0, 0, nil, ""},
 		{"shorter by then", 3, 2, nil, "ab"},
 		{"no size", -1, 0, unix.EIO, ""},

@@ -3,7 +3,6 @@
 package fsys
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,8 +22,7 @@ func TestStayedAtEachLevel(t *testing.T) {
 	time.Sleep(3 * Tick)
 	for level := range len(strings.Split(r.RealPath(), "/")) {
 		for _, row := range []struct{ moved, above, stayed bool }{{true, true, level == 0}, {true, false, true}, {false, true, true}} {
-			// A change by others may come in between.
-			daemondirtest.Eventually(t, fmt.Sprintf("level %d: %+v", level, row), func() bool {
+			stayed := func() bool {
 				was, err := r.Position()
 				if err != nil {
 					t.Fatal(err)
@@ -35,9 +33,17 @@ func TestStayedAtEachLevel(t *testing.T) {
 				if row.above && level > 0 {
 					was.way[level-1].written = was.way[level-1].written.Add(-time.Second)
 				}
-				err = r.Stayed(was)
-				return err == nil && row.stayed || errors.Is(err, ErrReplaced) && !row.stayed
-			})
+				if err = r.Stayed(was); err != nil && err != ErrReplaced {
+					t.Fatal(err)
+				}
+				return err == nil
+			}
+			what := fmt.Sprintf("level %d: %+v", level, row)
+			if row.stayed {
+				daemondirtest.Eventually(t, what, stayed) // others may change something in between
+			} else if stayed() {
+				t.Error(what)
+			}
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestWholeOfSize(t *testing.T) {
 // a thread has for the file system (setfsuid(2)).
 func TestReadPermissionOfPIDFile(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("TestReadPermission has it")
+		t.Skip("needs root; TestReadPermission is for a user")
 	}
 	root := t.TempDir()
 	d := daemondirtest.Make(t, root, "web", `{"last_seen_unix_ms":2}`, "12")

@@ -168,7 +168,7 @@ func testPackage(scratch, dir string, all []*mutant) error {
 	}
 	close(work)
 	workers.Wait()
-	var count [notCompiled]int
+	var count [notCompiled + 1]int // the vet of go test refuses some that compile
 	for _, m := range drawn {
 		if m.outcome == tookTooLong { // maybe for want of a processor: once more, alone
 			judge(scratch, suites, m)
@@ -183,9 +183,10 @@ func testPackage(scratch, dir string, all []*mutant) error {
 			fmt.Printf("SURVIVED %s:%d: %s\n", m.file, m.line, m.what)
 		}
 	}
+	tested := len(drawn) - count[notCompiled]
 	fmt.Printf("%s: of %d possible mutants %d tested, seed %d (%d more do not compile, %d are the original or another mutant): %d killed, %d took too long, %d survived: %.1f%%\n",
-		dir, len(all), len(drawn), *seed, broken, same, count[killed], count[tookTooLong], count[survived],
-		100*float64(count[killed]+count[tookTooLong])/float64(max(1, len(drawn))))
+		dir, len(all), tested, *seed, broken+count[notCompiled], same, count[killed], count[tookTooLong], count[survived],
+		100*float64(count[killed]+count[tookTooLong])/float64(max(1, tested)))
 	return nil
 }
 

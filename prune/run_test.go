@@ -81,18 +81,27 @@ func TestPlanWhileItRuns(t *testing.T) {
 	daemondirtest.MakeDead(t, b.root, "dead", 2*time.Hour)
 	daemondirtest.MakeLive(t, b.root, "live")
 	b.scan()
-	daemondirtest.Eventually(t, "20 sweeps", func() bool {
-		decisions := make(map[string]Decision)
+	// The sweep may have the pid file open and get no processor for longer than a plan waits.
+	planned := 0
+	removable := func(row Row) bool {
+		if row.Decision == Keep && row.Reason == InUse {
+			return true
+		}
+		planned++
+		return row.Decision == Remove
+	}
+	daemondirtest.Eventually(t, "20 sweeps, and as many plans", func() bool {
+		rows := make(map[string]Row)
 		for _, row := range b.Plan(t.Context()).Rows {
-			decisions[row.Name] = row.Decision
+			rows[row.Name] = row
 		}
-		if len(decisions) != 2 || decisions["dead"] != Remove || decisions["live"] != Refresh {
-			t.Errorf("planned %v", decisions)
+		if len(rows) != 2 || !removable(rows["dead"]) || rows["live"].Decision != Refresh {
+			t.Errorf("planned %v", rows)
 		}
-		if x, ok := b.Explain("dead"); !ok || x.Decision != Remove {
+		if x, ok := b.Explain("dead"); !ok || !removable(x.Row) {
 			t.Errorf("explained %+v", x)
 		}
-		return b.Totals().Sweeps > 20
+		return b.Totals().Sweeps > 20 && planned > 40
 	})
 }
 

@@ -269,6 +269,7 @@ func TestOverflow(t *testing.T) {
 	w := start(t, setup{Root: root})
 	w.waitFor("root.found", 1)
 	w.waitEqual()
+	<-w.Ready() // the end of the scan looks for watches that are gone
 
 	// Nothing is an event while nothing is watched.
 	w.mu.Lock()

@@ -31,8 +31,8 @@
 //	liveness.go   is a daemon's process alive?
 //	shared.go     what a pid proves: shared roots, and /proc of another pid namespace
 //	refresh.go    setting last_seen_unix_ms, under a lease
-//	remove.go     removal, step by step; protections.go: the checks before it; empty.go: the
-//	              last step
+//	remove.go     removal, step by step; protections.go: the checks before it; users.go: who
+//	              uses what; empty.go: the last step
 //	leftover.go   what an interrupted removal left; return.go: what was put back
 //	explain.go    each check of one dir, and its outcome
 //	lock.go       one collector per root, and followers elsewhere

@@ -19,7 +19,7 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 	err := m.empty(a, hidden, &done.Freed)
 	if err == nil {
 		a.letGo()
-		err = m.root.Remove(hidden)
+		err = m.rmdir(hidden)
 		switch {
 		case fsys.Gone(err):
 			err = fsys.ErrReplaced

@@ -71,7 +71,7 @@ func (m *remover) finishEmpty(hidden string) removal {
 	case m.dryRun:
 		return removal{}
 	}
-	if err := m.root.Remove(hidden); err != nil {
+	if err := m.rmdir(hidden); err != nil {
 		return fail(err)
 	}
 	return removal{Freed: fsys.Freed{Files: 1}}

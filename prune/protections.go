@@ -129,10 +129,13 @@ func (m *remover) findLock(e daemondir.Entry) finding {
 func (m *remover) checkUsers(a *attempt) finding {
 	stood, err := m.root.StoodAt(a.e.Name, a.e.Dir, m.position)
 	if err == nil && (!stood || m.usersOutdated()) {
-		if !stood {
+		if stood {
+			err = m.renewUsers()
+		} else {
 			time.Sleep(2 * fsys.Tick) // so that its time stamp is older than the look
+			err = m.findUsers()
 		}
-		if err = m.findUsers(); err == nil {
+		if err == nil {
 			stood, err = m.root.StoodAt(a.e.Name, a.e.Dir, m.position)
 		}
 	}

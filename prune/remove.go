@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"runtimegc/prune/internal/fsys"
-	"runtimegc/prune/internal/proc"
 	"runtimegc/registry/daemondir"
 )
 
@@ -22,10 +21,8 @@ type remover struct {
 	root *fsys.Root
 	prober
 
-	users     proc.Users
-	usersAt   time.Time     // when they were looked for
-	usersTook time.Duration // how long that took
-	position  fsys.Position // of the root, all the while
+	look             // the last one that it knows of
+	shared *passLook // with the other removers of the pass
 
 	staleAfter   time.Duration
 	invalidAfter time.Duration
@@ -52,7 +49,7 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 	if err != nil {
 		return nil, err
 	}
-	m := &remover{root: root, prober: c.prober, staleAfter: staleAfter, invalidAfter: c.invalidAfter,
+	m := &remover{root: root, prober: c.prober, shared: new(passLook), staleAfter: staleAfter, invalidAfter: c.invalidAfter,
 		dryRun: dryRun, reached: c.reached}
 	m.judge = func(e daemondir.Entry, l Liveness) Verdict {
 		v, _ := c.judge(e, l, m.now(), staleAfter)
@@ -67,48 +64,6 @@ func (c *Collector) newRemover(staleAfter time.Duration, dryRun bool) (*remover,
 }
 
 func (m *remover) close() { m.root.Close() }
-
-// findUsers looks for users. After an error nothing is known, so the next dir must try again.
-// The error is fsys.ErrReplaced if the root is moved each time.
-func (m *remover) findUsers() (err error) {
-	for try := range 5 {
-		if try > 0 {
-			time.Sleep(2 * fsys.Tick) // so that the time stamps of the move are older than this look
-		}
-		if err = m.lookForUsers(); !errors.Is(err, fsys.ErrReplaced) {
-			break
-		}
-	}
-	return err
-}
-
-// lookForUsers looks once. The kernel names what a process uses by its path of that moment,
-// so the root must not be moved meanwhile, not even away and back.
-func (m *remover) lookForUsers() error {
-	began := time.Now()
-	position, err := m.root.Position()
-	if err != nil {
-		return err
-	}
-	m.step("looking for users")
-	users, err := proc.FindUsers(m.root.RealPath())
-	if err != nil {
-		return errors.New(err.Error()) // without its cause: a missing /proc is no missing dir
-	}
-	m.step("looked for users")
-	if err := m.root.Stayed(position); err != nil {
-		return err
-	}
-	m.users, m.usersAt, m.position = users, time.Now(), position
-	m.usersTook = m.usersAt.Sub(began)
-	return nil
-}
-
-// usersOutdated reports whether to look for users once more: a pass that removes thousands
-// of dirs takes its time, and processes come. It takes a tenth of that time at most.
-func (m *remover) usersOutdated() bool {
-	return time.Since(m.usersAt) > max(time.Second, 10*m.usersTook)
-}
 
 // A removal is what became of one attempt.
 type removal struct {
@@ -228,7 +183,7 @@ func (m *remover) remove(e daemondir.Entry) removal {
 	hidden := e.Name
 	if !daemondir.Quarantined(e.Name) {
 		hidden = daemondir.QuarantinePrefix + e.Name
-		if err := m.root.Rename(e.Name, hidden); err != nil {
+		if err := m.rename(e.Name, hidden); err != nil {
 			return fail(err)
 		}
 		m.step("renamed")
@@ -324,7 +279,7 @@ func (a *attempt) sameText() bool {
 func (m *remover) restore(hidden string, why removal) removal {
 	r := removal{kept: why.kept, details: why.details, user: why.user}
 	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
-	switch err := m.root.Rename(hidden, name); {
+	switch err := m.rename(hidden, name); {
 	case err == nil:
 		r.putBack = true
 		return r

@@ -7,7 +7,11 @@ import "time"
 const (
 	resyncDistance    = time.Second / 4
 	maxResyncDistance = 5 * time.Second
-	resyncShare       = 10 // the distance is also so many times what the last resync took
+	resyncShare       = 10 // the distance is also so many times what the last resync took,
+
+	// but not more than this, which is that of 100,000 dirs. A resync may have taken longer because
+	// the process was stopped or the disk did not answer, and that says nothing of the next one.
+	longestResyncDistance = 30 * time.Second
 )
 
 // A resync is the state between an overflow and the scan that makes up for it. At first that
@@ -43,7 +47,7 @@ func (r *resync) done(now time.Time) bool {
 	}
 	r.overflowed = false
 	r.ended = now
-	r.distance = max(r.distance, resyncShare*now.Sub(r.due))
+	r.distance = max(r.distance, min(resyncShare*now.Sub(r.due), longestResyncDistance))
 	return true
 }
 

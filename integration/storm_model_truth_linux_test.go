@@ -194,6 +194,11 @@ func (m *model) end() {
 	})
 	m.awaitTruth(m.listed)
 	m.awaitTruth(m.measured)
+	var ofLogs int
+	m.awaitTruth(func() (p *place, wrong string) {
+		ofLogs, p, wrong = m.watchedByFiles()
+		return p, wrong
+	})
 	worn := m.footprint()
 	m.stopWatch(syscall.SIGTERM)
 	m.startWatch()
@@ -205,8 +210,8 @@ func (m *model) end() {
 		live += m.living(s)
 	}
 	m.t.Logf("after the storm: %v; a fresh one: %v; %d live daemons in %d roots", worn, fresh, live, len(m.roots))
-	if want := 2*len(m.roots) + live; worn.watches != want || fresh.watches != want {
-		m.t.Errorf("%d watches after the storm, %d of a fresh one, want %d: the roots, what holds them, the live", worn.watches, fresh.watches, want)
+	if want := 2*len(m.roots) + live; worn.watches != want+ofLogs || fresh.watches != want {
+		m.t.Errorf("%d watches after the storm, %d of a fresh one, want %d: the roots, what holds them, the live; and %d for logs", worn.watches, fresh.watches, want, ofLogs)
 	}
 	if worn.fds > fresh.fds+1 { // one for somebody who asks for the metrics
 		m.t.Errorf("from %d to %d descriptors", fresh.fds, worn.fds)
@@ -215,6 +220,27 @@ func (m *model) end() {
 		m.t.Errorf("it does not give back all it takes")
 	}
 	m.stopWatch(syscall.SIGTERM)
+}
+
+// watchedByFiles returns how many dirs of live daemons have two watches, on their files, because a
+// log was written there. It is wrong if one has neither these nor one of its own.
+func (m *model) watchedByFiles() (n int, wrong *place, how string) {
+	for _, s := range m.served {
+		for _, p := range m.places {
+			if p.shelf != s || !p.live {
+				continue
+			}
+			dir, sidecar, pid := m.watchesOn(p.path()), m.watchesOn(p.sidecar()), m.watchesOn(p.pidFile())
+			switch {
+			case dir == 1 && sidecar == 0 && pid == 0:
+			case dir == 0 && sidecar == 1 && pid == 1:
+				n++
+			default:
+				return n, p, fmt.Sprintf("it has %d watches, its sidecar %d, its pid file %d", dir, sidecar, pid)
+			}
+		}
+	}
+	return n, nil, ""
 }
 
 // footprint is what the watch holds at rest; a sweep holds more for a moment.

@@ -60,6 +60,11 @@ func TestOpenFollowsNoSymlink(t *testing.T) {
 			}
 		}
 	}
+	if fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{}); err == nil {
+		unix.Close(fd)
+	} else {
+		return // openat has no rule for a path
+	}
 	for _, path := range []string{"near/below", "far/below", "..", "../top"} {
 		d, err := top.open(path)
 		if err == nil {

@@ -68,7 +68,7 @@ func TestManPages(t *testing.T) {
 		t.Run(linter[0], func(t *testing.T) {
 			path, err := exec.LookPath(linter[0])
 			if err != nil {
-				t.Skip(err)
+				t.Skip(linter[0] + " is not installed")
 			}
 			for _, name := range names {
 				cmd := exec.Command(path, append(linter[1:], filepath.Join(dir, name))...)

@@ -64,7 +64,7 @@ func TestTab(t *testing.T) {
 			noError(t, unix.IoctlSetWinsize(int(term.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 1000}))
 			cmd := exec.Command(path, shell.args...)
 			cmd.Env = append(os.Environ(), "HOME="+home, "ZDOTDIR="+home, "XDG_CONFIG_HOME="+filepath.Join(home, ".config"),
-				"XDG_DATA_HOME="+filepath.Join(home, ".local"), "INPUTRC=/dev/null", "TERM=dumb", "HISTFILE=",
+				"XDG_DATA_HOME="+filepath.Join(home, ".local"), "TMPDIR="+home, "INPUTRC=/dev/null", "TERM=dumb", "HISTFILE=",
 				"PATH="+filepath.Dir(linkedBinary(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
 			cmd.Dir = home
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = term.slave, term.slave, term.slave

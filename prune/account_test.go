@@ -31,7 +31,7 @@ func TestRefreshesThatDoNotComeAbout(t *testing.T) {
 	daemondirtest.WriteFile(t, d.Sidecar(), text)
 	b.scan()
 	if hasLeases(t, d) {
-		f, err := os.Open(d.Sidecar())
+		f, err := os.OpenFile(d.Sidecar(), os.O_RDWR, 0) // Windows lets others read
 		if err != nil {
 			t.Fatal(err)
 		}

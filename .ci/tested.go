@@ -1,12 +1,14 @@
 // Tested reads what "go test -json" or "go tool test2json" prints, shows how each package
-// ended and the output of tests that failed, and fails if one did, or if one was skipped
-// and .ci/skips does not allow it. Its arguments are the conditions that hold, such as root.
+// ended, the output of tests that failed and how many were skipped for which reason, and fails
+// if one failed, or if one was skipped and .ci/skips does not allow it. Its arguments are the
+// conditions that hold, such as root.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -62,7 +64,7 @@ func read(path string) ([]allowed, error) {
 // Report prints, and says whether all is well: packages ended, none of them failed, and
 // each skip is allowed under the conditions.
 func report(list []allowed, conditions []string) bool {
-	well, ended, skipped := true, 0, 0
+	well, ended, skipped := true, 0, make(map[string]int)
 	output := map[string]*strings.Builder{}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<26)
@@ -92,8 +94,9 @@ func report(list []allowed, conditions []string) bool {
 			if e.Test == "" {
 				break // a package without tests
 			}
-			skipped++
-			if !isAllowed(list, conditions, e.Test, said.String()) {
+			if i := allowing(list, conditions, e.Test, said.String()); i >= 0 {
+				skipped[list[i].condition+": "+list[i].message]++
+			} else {
 				well = false
 				fmt.Printf("SKIPPED, and .ci/skips does not allow it (%s): %s\n%s", strings.Join(conditions, " "), key, said)
 			}
@@ -113,13 +116,17 @@ func report(list []allowed, conditions []string) bool {
 		fmt.Println(err)
 		return false
 	}
-	fmt.Printf("%d packages, %d tests skipped\n", ended, skipped)
+	fmt.Printf("%d packages\n", ended)
+	for _, why := range slices.Sorted(maps.Keys(skipped)) {
+		fmt.Printf("%4d tests skipped, %s\n", skipped[why], why)
+	}
 	return well && ended > 0
 }
 
-func isAllowed(list []allowed, conditions []string, test, said string) bool {
+// Allowing returns the index of the line that allows the skip, or -1.
+func allowing(list []allowed, conditions []string, test, said string) int {
 	said = strings.Join(strings.Fields(said), " ")
-	return slices.ContainsFunc(list, func(a allowed) bool {
+	return slices.IndexFunc(list, func(a allowed) bool {
 		return (a.condition == "always" || slices.Contains(conditions, a.condition)) &&
 			a.test.MatchString(test) && strings.Contains(said, a.message)
 	})

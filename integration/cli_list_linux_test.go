@@ -141,8 +141,8 @@ func TestProtect(t *testing.T) {
 // no removal is called off because list held a lock.
 func TestListBesideWatch(t *testing.T) {
 	t.Parallel()
-	root := runtimeRoot(t)
-	s := newSpawner(t, root)
+	s := newSpawnerInMemory(t)
+	root := s.root
 	text := daemondirtest.Sidecar(ago(time.Hour), time.Time{})
 	n := 2000
 	if os.Getenv("GCTEST_LONG") != "" {
@@ -156,7 +156,7 @@ func TestListBesideWatch(t *testing.T) {
 	w := startWatch(t, root, "--sweep-interval", "50ms", "--stale-after", "90m", "--protect", "due-*")
 	w.next("daemon.kept", "due-1")
 	var took []time.Duration
-	for range 5 {
+	for range 3 {
 		began := time.Now()
 		run(t, "list", "--root", root).must(t)
 		took = append(took, time.Since(began))
@@ -214,7 +214,7 @@ func TestListWildName(t *testing.T) {
 	root := runtimeRoot(t)
 	s := newSpawner(t, root)
 	for _, name := range wildNames() {
-		s.dead(name, stale)
+		s.leave(name, daemondirtest.Sidecar(ago(stale), ago(stale)), noProcess)
 		o := run(t, "list", "--root", root, "--", name).must(t)
 		mustBePrintable(t, "list of one", o.stdout)
 		if !strings.HasPrefix(o.stdout, daemondir.Printable(name)+" is dead") {
@@ -290,16 +290,20 @@ func TestHelpFitsTerminal(t *testing.T) {
 func TestReaderOfTheListLeaves(t *testing.T) {
 	t.Parallel()
 	root := runtimeRoot(t)
-	for i := range 1500 { // more than fit into the pipe
+	for i := range 200 { // more than fit into the pipe
 		daemondirtest.MakeDead(t, root, fmt.Sprintf("web-%04d", i), time.Hour)
 	}
 	for _, args := range [][]string{{"list"}, {"list", "--json"}} {
 		cmd := exec.Command(binary(t), append(args, "--root", root)...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
-		out, err := cmd.StdoutPipe()
+		out, in, err := os.Pipe()
 		noError(t, err)
+		_, err = unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize())
+		noError(t, err)
+		cmd.Stdout = in
 		noError(t, cmd.Start())
+		in.Close()
 		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 			t.Error(err)
 		}

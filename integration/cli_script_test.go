@@ -25,7 +25,8 @@ import (
 //
 //	exits CODE COMMAND ARG...          run it to its end, which must be with that exit code
 //	refuses CODE TEXT COMMAND ARG...   the same, with TEXT in stderr and nothing in stdout
-//	refused WHY ROOT                   watch, prune and list must each end with exit code 1 and say WHY they refuse ROOT
+//	refused WHY ROOT [OTHER...]        watch, prune and list must each end with exit code 1 and say WHY they refuse ROOT,
+//	                                   and prune do so for each OTHER
 //	daemon DIR SPAWNED [SEEN]          make the dir of a dead daemon, spawned and last seen so long ago; "-" leaves a time out
 //	spawn DIR                          start a daemon (Linux)
 //	snapshot DIR                       remember DIR and all below it
@@ -34,7 +35,7 @@ import (
 var scriptCommands = map[string]scriptCommand{
 	"exits":     {2, 100, scriptExits},
 	"refuses":   {3, 100, scriptRefuses},
-	"refused":   {2, 2, scriptRefused},
+	"refused":   {2, 100, scriptRefused},
 	"daemon":    {2, 3, scriptDaemon},
 	"snapshot":  {1, 1, scriptSnapshot},
 	"unchanged": {0, 0, scriptUnchanged},
@@ -138,13 +139,18 @@ func scriptRefuses(ts *testscript.TestScript, args []string) {
 }
 
 func scriptRefused(ts *testscript.TestScript, args []string) {
-	for _, command := range []string{"watch", "prune", "list"} {
-		scriptRefuses(ts, []string{"1", args[0], "runtimegc", command, "--root", args[1]})
-		for _, text := range []string{"refused", strconv.Quote(filepath.Clean(args[1]))} {
+	refuses := func(command, root string) {
+		scriptRefuses(ts, []string{"1", args[0], "runtimegc", command, "--root", root})
+		for _, text := range []string{"refused", strconv.Quote(filepath.Clean(root))} {
 			if !strings.Contains(ts.ReadFile("stderr"), text) {
 				ts.Fatalf("stderr does not have %q", text)
 			}
 		}
+	}
+	refuses("watch", args[1])
+	refuses("list", args[1])
+	for _, root := range args[1:] {
+		refuses("prune", root)
 	}
 }
 

@@ -22,6 +22,7 @@ type systemdUnit struct {
 	file     string // where the unit is
 	manager  string // the user whose systemd runs it; empty: the system's
 	journals string // the field of the journal's lines that has its name
+	followed daemondirtest.Log
 }
 
 func (u *systemdUnit) systemctl(args ...string) (string, error) {
@@ -42,7 +43,7 @@ func (u *systemdUnit) mustSystemctl(args ...string) {
 // properties returns what systemd knows of the unit.
 func (u *systemdUnit) properties() map[string]string {
 	u.t.Helper()
-	time.Sleep(50 * time.Millisecond) // it is asked again and again
+	time.Sleep(50 * time.Millisecond) // it may be asked again and again
 	text, err := u.systemctl("show", u.name, "-p", "ActiveState,SubState,Result,MainPID,NRestarts,StatusText,ExecMainStatus")
 	noError(u.t, err)
 	all := make(map[string]string)
@@ -70,20 +71,46 @@ func (u *systemdUnit) await(want map[string]string) (now map[string]string) {
 
 var active = map[string]string{"ActiveState": "active", "SubState": "running"}
 
-// journal returns the lines that the program itself wrote, perhaps only those that options of
-// journalctl select.
+// journalctl is a command for the lines that the program itself wrote.
+func (u *systemdUnit) journalctl(options ...string) []string {
+	return append([]string{"journalctl", "--quiet", "--all", "--output=cat", u.journals + "=" + u.name}, options...)
+}
+
+// journal returns these lines, perhaps only those that options of journalctl select.
 func (u *systemdUnit) journal(options ...string) string {
-	args := append([]string{"journalctl", "--quiet", "--all", "--output=cat", u.journals + "=" + u.name}, options...)
-	text, _ := u.run("", args...)
+	text, _ := u.run("", u.journalctl(options...)...)
 	return text
+}
+
+// follow has all these lines put into followed as they come: to ask for them again and again
+// costs more than the program itself.
+func (u *systemdUnit) follow() {
+	u.t.Helper()
+	cmd := u.command("", u.journalctl("--follow", "--lines=all")...)
+	cmd.Stdout = &u.followed
+	cmd.WaitDelay = time.Millisecond // what nsenter has started ends with systemd
+	noError(u.t, cmd.Start())
+	u.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 }
 
 func (u *systemdUnit) awaitJournal(what string) {
 	u.t.Helper()
-	daemondirtest.Eventually(u.t, fmt.Sprintf("%s in the journal of %s", what, u.name), func() bool {
-		return strings.Contains(u.journal(), what)
+	u.awaitJournalTimes(1, what)
+}
+
+// awaitJournalTimes waits until it has been written so often, since the start.
+func (u *systemdUnit) awaitJournalTimes(n int, what string) {
+	u.t.Helper()
+	daemondirtest.Eventually(u.t, fmt.Sprintf("%d times %s in the journal of %s", n, what, u.name), func() bool {
+		return u.inJournal(what) >= n
 	})
 }
+
+// inJournal returns how often it has been written.
+func (u *systemdUnit) inJournal(what string) int { return strings.Count(u.followed.String(), what) }
 
 // configure writes the user's daemon.toml.
 func (u *systemdUnit) configure(text string) {
@@ -143,6 +170,7 @@ WatchdogSec=2s
 EnvironmentFile=-/home/`+u.user+`/environment
 `)
 	u.mustSystemctl("daemon-reload")
+	u.follow()
 
 	// A failure that lasts is tried again, more often than the five times of systemd's own
 	// limit, until its cause is gone.
@@ -150,6 +178,7 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	if _, err := u.systemctl("enable", "--now", u.name); err == nil {
 		t.Error("it starts with an invalid daemon.toml")
 	}
+	u.awaitJournalTimes(7, "runtimegc: reading configuration")
 	daemondirtest.EventuallyNone(t, func() string {
 		now := u.properties()
 		if n, _ := strconv.Atoi(now["NRestarts"]); n > 5 {
@@ -158,6 +187,8 @@ EnvironmentFile=-/home/`+u.user+`/environment
 		return fmt.Sprintf("%s is tried again: %v", u.name, now)
 	})
 	u.configure("runtime_gc_stale_after_secs = 18000\n")
+	const started = `"event":"watch.started"`
+	u.awaitJournal(started)
 	now := u.await(active)
 
 	// It does its job from inside of its sandbox.
@@ -178,7 +209,7 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	if !strings.Contains(failures, "runtimegc: reading configuration") || strings.Contains(failures, `"level":"`) {
 		t.Errorf("the failures are\n%s", failures)
 	}
-	if strings.Contains(u.journal(), "<6>") {
+	if u.inJournal("<6>") > 0 {
 		t.Error("the priorities are in the text")
 	}
 
@@ -192,7 +223,9 @@ EnvironmentFile=-/home/`+u.user+`/environment
 	// faster than the signal.
 	for _, signal := range []string{"ABRT", "KILL", "STOP"} {
 		pid := u.await(active)["MainPID"]
+		starts := u.inJournal(started)
 		_, _ = u.run("", "kill", "-s", signal, pid)
+		u.awaitJournalTimes(starts+1, started)
 		daemondirtest.EventuallyNone(t, func() string {
 			now := u.properties()
 			if now["ActiveState"] == "active" && now["MainPID"] != pid {

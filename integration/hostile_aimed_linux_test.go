@@ -70,6 +70,7 @@ type aimedDir struct {
 // aimed returns the engine for a root. Its dirs must be added before it is started.
 func (sw *swapped) aimed(t *testing.T, text []byte) *aimed {
 	sw.toMeet.Store(aimedSwaps)
+	sw.least = swapTime() / 2 // an aimed one is not wasted
 	seed := seedOr(t, rand.Uint64())
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -236,7 +237,7 @@ func (a *aimed) report(t *testing.T) {
 // is given for the removal, or a directory in it becomes a symlink.
 func TestSwappedStaleDir(t *testing.T) {
 	eachWay(t, func(t *testing.T, how string) {
-		sw := newSwapped(t)
+		sw := newSwapped(t, newHostileInMemory(t))
 		a := sw.aimed(t, daemondirtest.Sidecar(ago(stale), ago(stale)))
 		for i := range aimedDirs {
 			d := &aimedDir{name: fmt.Sprint("dead-", i)}
@@ -274,7 +275,7 @@ func TestSwappedForNeighbour(t *testing.T) {
 	for _, with := range []string{"symlink", "dir"} {
 		t.Run(with, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, how string) {
-				sw := newSwapped(t)
+				sw := newSwapped(t, newHostileInMemory(t))
 				a := sw.aimed(t, daemondirtest.Sidecar(ago(stale), ago(stale)))
 				now := daemondirtest.Sidecar(time.Now(), time.Now())
 				for i := range aimedDirs / 2 {

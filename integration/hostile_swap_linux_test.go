@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// swapTime is for how long each swap is tried.
+// swapTime is for how long a swap is tried that comes at any moment.
 func swapTime() time.Duration {
 	if os.Getenv("GCTEST_LONG") != "" {
 		return time.Minute
@@ -42,6 +42,7 @@ const (
 type swapped struct {
 	*hostile
 	stage string
+	least time.Duration // it is tried for so long, or longer
 	stop  atomic.Bool
 	swaps atomic.Int64
 	busy  sync.WaitGroup
@@ -49,9 +50,9 @@ type swapped struct {
 	met, toMeet atomic.Int64 // swaps that are aimed at a step of a removal; and how many there must be
 }
 
-func newSwapped(t *testing.T) *swapped {
+func newSwapped(t *testing.T, h *hostile) *swapped {
 	t.Helper()
-	sw := &swapped{hostile: newHostile(t)}
+	sw := &swapped{hostile: h, least: swapTime()}
 	sw.stage = filepath.Join(filepath.Dir(sw.root), "stage")
 	sw.check(os.Mkdir(sw.stage, 0o755))
 	t.Cleanup(sw.end)
@@ -168,8 +169,8 @@ func (sw *swapped) collect(t *testing.T, attr *syscall.SysProcAttr, how string, 
 			t.Error(err)
 		}
 		passed := time.Since(began)
-		enough := passed > swapTime() && p.passes >= swapPasses && p.removed+p.refreshed >= swapDone && sw.met.Load() >= sw.toMeet.Load()
-		return !enough && passed < swapTime()+patience && !t.Failed()
+		enough := passed > sw.least && p.passes >= swapPasses && p.removed+p.refreshed >= swapDone && sw.met.Load() >= sw.toMeet.Load()
+		return !enough && passed < sw.least+patience && !t.Failed()
 	}
 	var done progress
 	switch how {
@@ -229,7 +230,7 @@ func eachWay(t *testing.T, test func(t *testing.T, how string)) {
 // or the pid file.
 func TestSwappedLiveDir(t *testing.T) {
 	eachWay(t, func(t *testing.T, how string) {
-		sw := newSwapped(t)
+		sw := newSwapped(t, newHostile(t))
 		sw.swapLive(t)
 		sw.collect(t, &syscall.SysProcAttr{}, how, unharmed)
 	})
@@ -242,7 +243,7 @@ func TestSwappedLiveDirWithoutLeases(t *testing.T) {
 		t.Skip("needs files of two users")
 	}
 	eachWay(t, func(t *testing.T, how string) {
-		sw := newSwapped(t)
+		sw := newSwapped(t, newHostile(t))
 		path, other := sw.layLive("live")
 		attr := ordinaryUser(t, sw.root)
 		attr.AmbientCaps = []uintptr{unix.CAP_CHOWN, unix.CAP_FOWNER}

@@ -135,7 +135,7 @@ func TestHugeTreesInStaleDirs(t *testing.T) {
 	if os.Getenv("GCTEST_LONG") != "" {
 		levels, files = 50_000, 200_000
 	}
-	h := newHostile(t)
+	h := newHostileInMemory(t)
 	deep := h.due("deep")
 	h.deepen(deep, strings.Repeat("d", 10), levels)
 	wide := filepath.Join(h.due("wide"), "files")

@@ -33,9 +33,19 @@ type hostile struct {
 // newHostile returns an empty root with a precious directory beside it.
 func newHostile(t *testing.T) *hostile {
 	t.Helper()
-	root := runtimeRoot(t)
-	h := &hostile{spawner: newSpawner(t, root), stays: make(map[string]tree)}
-	h.precious = filepath.Join(filepath.Dir(root), "precious")
+	return newHostileAt(t, newSpawner(t, runtimeRoot(t)))
+}
+
+// newHostileInMemory is newHostile for a root where files are made and removed by the thousand.
+func newHostileInMemory(t *testing.T) *hostile {
+	t.Helper()
+	return newHostileAt(t, newSpawnerInMemory(t))
+}
+
+func newHostileAt(t *testing.T, s *spawner) *hostile {
+	t.Helper()
+	h := &hostile{spawner: s, stays: make(map[string]tree)}
+	h.precious = filepath.Join(filepath.Dir(s.root), "precious")
 	h.check(os.MkdirAll(filepath.Join(h.precious, "sub", "below"), 0o755))
 	h.write(filepath.Join(h.precious, "sub", "below", "note"), "a note")
 	h.write(filepath.Join(h.precious, "tool"), "#!/bin/sh\n")

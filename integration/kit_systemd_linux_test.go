@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -233,8 +234,16 @@ func (s *systemd) path(path string) string { return fmt.Sprintf("/proc/%d/root%s
 // write writes a file of that user, or of root if it is empty. It makes its directory.
 func (s *systemd) write(user, path, text string) {
 	s.t.Helper()
-	s.must(user, "mkdir", "-p", filepath.Dir(path))
+	s.mkdir(user, filepath.Dir(path))
 	noError(s.t, os.WriteFile(s.path(path), []byte(text), 0o644))
+}
+
+// mkdir makes a directory of that user, and those above it, if there is none.
+func (s *systemd) mkdir(user, path string) {
+	s.t.Helper()
+	if !exists(s.path(path)) {
+		s.must(user, "mkdir", "-p", path)
+	}
 }
 
 // runtimeRoot is the default runtime root of that user.
@@ -264,8 +273,10 @@ func (s *systemd) spawn(user, name string, sidecar []byte) daemondirtest.Dir {
 // leave leaves the dir of a daemon of that user, without a process.
 func (s *systemd) leave(user, name string, sidecar []byte, pid string) daemondirtest.Dir {
 	s.t.Helper()
-	s.must(user, "mkdir", "-p", s.runtimeRoot(user))
+	s.mkdir(user, s.runtimeRoot(user))
 	d := daemondirtest.Make(s.t, s.path(s.runtimeRoot(user)), name, sidecar, pid)
-	s.must("", "chown", "-R", fmt.Sprint(s.uid(user)), s.runtimeRoot(user)+"/"+name)
+	noError(s.t, filepath.WalkDir(d.Path(), func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, s.uid(user), -1))
+	}))
 	return d
 }

@@ -374,6 +374,18 @@ func stormBase(t *testing.T) (dir, image string) {
 	return t.TempDir(), trampolineImage(t)
 }
 
+// newSpawnerInMemory returns a spawner for an empty root, in memory as that of a storm: for
+// those who make files by the thousand.
+func newSpawnerInMemory(t *testing.T) *spawner {
+	t.Helper()
+	dir, image := stormBase(t)
+	root := filepath.Join(dir, "runtime")
+	noError(t, os.MkdirAll(root, 0o755))
+	s := newSpawner(t, root)
+	s.image = image
+	return s
+}
+
 // leaveOutside leaves what a watch would remove, were it in the root.
 func (s *spawner) leaveOutside() {
 	noError(s.t, os.MkdirAll(s.root, 0o755))

@@ -40,6 +40,8 @@ func mountFUSE(t *testing.T) *silentMount {
 	m := &silentMount{t: t, from: t.TempDir(), at: t.TempDir()}
 	m.server = exec.Command(bindfs, "-f", m.from, m.at)
 	m.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var said daemondirtest.Log
+	m.server.Stderr = &said
 	noError(t, m.server.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- m.server.Wait() }()
@@ -52,7 +54,7 @@ func mountFUSE(t *testing.T) *silentMount {
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Skipf("bindfs: %v", err)
+			t.Skipf("no FUSE to be had: bindfs: %v: %s", err, said.String())
 		default:
 		}
 		var fs unix.Statfs_t

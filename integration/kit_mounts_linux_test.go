@@ -65,7 +65,7 @@ func inOwnNamespaces(flags uintptr) *syscall.SysProcAttr {
 func mount(t *testing.T, source, target, fstype string, flags uintptr, data string) {
 	t.Helper()
 	if err := unix.Mount(source, target, fstype, flags, data); err != nil {
-		t.Skipf("mounting %s: %v", target, err)
+		t.Skipf("no mount on %s: %v", target, err)
 	}
 	if flags&unix.MS_REMOUNT == 0 {
 		t.Cleanup(func() { unix.Unmount(target, unix.MNT_DETACH) })

@@ -90,7 +90,7 @@ func TestKeepBoundSocket(t *testing.T) {
 			}
 			listener, err := net.Listen("unix", filepath.Join(link, dir, "s"))
 			if err != nil {
-				t.Skip(err)
+				t.Skipf("no socket: %v", err)
 			}
 			defer listener.Close()
 			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)

@@ -61,14 +61,14 @@ func TestProgramRunsByAnotherLink(t *testing.T) {
 	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
 	elsewhere := filepath.Join(t.TempDir(), "sleep")
 	if err := daemondirtest.CopyProgram(elsewhere, "/bin/sleep"); err != nil {
-		t.Skip(err)
+		t.Skipf("no program to be copied: %v", err)
 	}
 	if err := os.Link(elsewhere, filepath.Join(d.Path(), "a")); err != nil {
-		t.Skip(err)
+		t.Skipf("no hard links: %v", err)
 	}
 	cmd := exec.Command(elsewhere, "1000")
 	if err := cmd.Start(); err != nil {
-		t.Skip(err)
+		t.Skipf("no program to be run: %v", err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	if r := newTestRemover(t, root, false).remove(entryOf(t, d)); r.kept != "" {
@@ -124,7 +124,7 @@ func TestKeepWhatIsOpenElsewhere(t *testing.T) {
 				err = cmd.Start()
 			}
 			if err != nil {
-				t.Skip(err)
+				t.Skipf("no process to be started: %v", err)
 			}
 			stop := func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
 			defer stop()

@@ -67,7 +67,7 @@ func TestTotalsCountWhatIsSaid(t *testing.T) {
 	}
 	defer dir.Close()
 	if err := fsys.Flock(int(dir.Fd())); err != nil {
-		t.Skip(err)
+		t.Skipf("no lock of a directory: %v", err)
 	}
 	gone := daemondirtest.MakeDead(t, b.root, "gone", 2*time.Hour)
 	size := int64(len(daemondirtest.ReadFile(t, gone.Sidecar())) + len(daemondirtest.ReadFile(t, gone.PIDFile())))

@@ -22,13 +22,13 @@ func fakeProc(t *testing.T, pid int, uptime, exe string) {
 	for _, name := range []string{"stat", "status"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
 		if err != nil {
-			t.Skip(err)
+			t.Skipf("no /proc: %v", err)
 		}
 		daemondirtest.WriteFile(t, filepath.Join(dir, name), string(text))
 	}
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	daemondirtest.WriteFile(t, filepath.Join(proc, "stat"), string(stat))
 	if uptime != "" {

@@ -19,7 +19,7 @@ func rewriteOnceRead(t *testing.T, root string, names []string) (done <-chan err
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no inotify: %v", err)
 	}
 	events := os.NewFile(uintptr(fd), "inotify")
 	t.Cleanup(func() { events.Close() })
@@ -33,7 +33,7 @@ func rewriteOnceRead(t *testing.T, root string, names []string) (done <-chan err
 		t.Cleanup(func() { f.Close() })
 		wd, err := unix.InotifyAddWatch(fd, path, unix.IN_CLOSE_NOWRITE|unix.IN_ONESHOT)
 		if err != nil {
-			t.Skip(err)
+			t.Skipf("no inotify: %v", err)
 		}
 		files[int32(wd)] = f
 	}

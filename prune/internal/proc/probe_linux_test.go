@@ -66,7 +66,7 @@ func TestInspect(t *testing.T) {
 func TestInspectThread(t *testing.T) {
 	tids, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	for _, entry := range tids {
 		if entry.Name() == strconv.Itoa(os.Getpid()) {
@@ -180,7 +180,7 @@ func TestForeignOnlyIfTheProgramIsUnknown(t *testing.T) {
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if err := cmd.Start(); err != nil {
-		t.Skip(err)
+		t.Skipf("no other user's process: %v", err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for how, inspect := range map[string]func(uint32, Query) (Facts, Handle){

@@ -243,7 +243,7 @@ func TestSocketsWhenTheFirstProcessHasGone(t *testing.T) {
 	root := usedRoot(t)
 	listener, err := net.Listen("unix", filepath.Join(root, "x", "s"))
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no socket: %v", err)
 	}
 	defer listener.Close()
 	tree, err := treeOf(root)
@@ -252,7 +252,7 @@ func TestSocketsWhenTheFirstProcessHasGone(t *testing.T) {
 	}
 	ours, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	u := Users{root: root, byName: make(map[string]Use), sockets: make(map[uint32]Use)}
 	l := lookout{Users: &u, views: newViews(tree), owners: make(map[uint64]*user), nets: make(map[string][]*user)}
@@ -290,7 +290,7 @@ func TestLoaderRunsProgram(t *testing.T) {
 	}
 	cmd := exec.Command(loaders[0], filepath.Join(dir, "x"), "1000")
 	if err := cmd.Start(); err != nil {
-		t.Skip(err)
+		t.Skipf("no program to be run by its loader: %v", err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	ask := func(dir string) Whereabouts {

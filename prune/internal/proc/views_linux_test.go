@@ -69,7 +69,7 @@ func TestViews(t *testing.T) {
 // then its path counts.
 func TestViewsInAChroot(t *testing.T) {
 	if _, err := os.Readlink("/proc/self/ns/mnt"); err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	v, err := newViews(tree{path: "/srv/runtime"}).of("/proc/self")
 	if err != nil {

@@ -47,6 +47,7 @@ type pollingCollector struct {
 
 	unusable map[string]int // by name: how often there was a sidecar that is no JSON object
 	written  map[string]int // by name: how often it was rewritten
+	slow     map[string]int // by name: how often that took so long that an empty one may be logged
 	booted   uint64         // in ms since the epoch
 	stats    map[int]int    // by pid: the descriptor of /proc/PID/stat, until the pass ends
 
@@ -55,12 +56,17 @@ type pollingCollector struct {
 	entries  []byte // of the directory that was read last, as getdents64(2) returns them
 }
 
+// slowWrite is how long a write may take at most of which nothing is logged: half of how long a
+// sidecar must be invalid for that. Whoever writes may get no processor right after he has
+// truncated it.
+const slowWrite = 500 * time.Millisecond
+
 // pollingStats counts one pass.
 type pollingStats struct{ scanned, removed, refreshed int }
 
 func newPollingCollector(root string, staleAfter time.Duration) *pollingCollector {
 	return &pollingCollector{
-		root: root, staleAfter: staleAfter, unusable: make(map[string]int), written: make(map[string]int),
+		root: root, staleAfter: staleAfter, unusable: make(map[string]int), written: make(map[string]int), slow: make(map[string]int),
 		stats: make(map[int]int), text: make([]byte, 4096), entries: make([]byte, 1<<15),
 	}
 }
@@ -136,12 +142,16 @@ func (p *pollingCollector) refresh(name, path string, now uint64) bool {
 	tail, offset := said.WithLastSeen(p.text, now)
 	p.text = append(p.text, tail[copy(p.text[offset:], tail):]...)
 	p.rendered = appendSorted(p.rendered[:0], bytes.TrimSpace(p.text), 0)
+	began := time.Now()
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return false
 	}
 	n, err := unix.Write(fd, p.rendered)
 	unix.Close(fd)
+	if time.Since(began) > slowWrite {
+		p.slow[name]++
+	}
 	return err == nil && n == len(p.rendered)
 }
 

@@ -6,48 +6,74 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
-	"runtimegc/prune/internal/fsys"
-	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
 )
 
-// A spawner that found the sidecar before the dir was renamed, but comes to the lease while
-// the dir is emptied, finds its dir again as well.
-func TestPutBackForASpawnerWhoIsLate(t *testing.T) {
-	root := t.TempDir()
-	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
-	needLeases(t, d)
-	m := newTestRemover(t, root, false)
-	written := make(chan error, 1)
-	m.reached = func(step string) {
-		if step != "looked" {
-			return
+// A spawner that found the sidecar before the dir was renamed waits for the lease. It finds its
+// dir again, and what the last daemon left there, unless it came only while that was removed.
+func TestPutBackForAWaitingSpawner(t *testing.T) {
+	for _, row := range []struct {
+		step, dir string
+		whole     bool
+	}{
+		{"judged", "a", true},
+		{"renamed", ".pruned-a", true},
+		{"looked", ".pruned-a", false},
+	} {
+		t.Run(row.step, func(t *testing.T) {
+			root := t.TempDir()
+			d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+			needLeases(t, d)
+			daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"), "why it died")
+			daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
+			m := newTestRemover(t, root, false)
+			written := make(chan error, 1)
+			m.reached = func(step string) {
+				if step == row.step {
+					go func() {
+						written <- os.WriteFile(filepath.Join(root, row.dir, "a.daemon.json"), []byte("new"), 0o644)
+					}()
+					awaitLeaseBreak(t)
+				}
+			}
+			if r := m.remove(entryOf(t, d)); r.kept != Respawned || r.err != nil || r.hidden != "" || !r.putBack {
+				t.Errorf("%+v, want respawned, and that it is put back", r)
+			}
+			if err := <-written; err != nil {
+				t.Fatal(err)
+			}
+			if text, err := os.ReadFile(d.Sidecar()); err != nil || string(text) != "new" {
+				t.Errorf("the spawner's update is %q, %v", text, err)
+			}
+			if _, err := os.Stat(filepath.Join(d.Path(), "log")); row.whole && err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaitLeaseBreak waits until somebody waits for the end of a lease of this process.
+func awaitLeaseBreak(t *testing.T) {
+	t.Helper()
+	pid := strconv.Itoa(os.Getpid())
+	daemondirtest.Eventually(t, "somebody waits for the lease", func() bool {
+		text, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
 		}
-		f, err := os.OpenFile(filepath.Join(root, ".pruned-a", "a.daemon.json"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if !errors.Is(err, syscall.EWOULDBLOCK) { // but it makes the lease end
-			f.Close()
-			t.Errorf("there is no lease: %v", err)
+		for line := range strings.Lines(string(text)) { // 1: LEASE  BREAKING  READ  8 00:2a:12 0 EOF
+			if f := strings.Fields(line); len(f) > 4 && f[1] == "LEASE" && f[2] == "BREAKING" && f[4] == pid {
+				return true
+			}
 		}
-		go func() {
-			written <- os.WriteFile(filepath.Join(root, ".pruned-a", "a.daemon.json"), []byte("new"), 0o644)
-		}()
-		time.Sleep(20 * time.Millisecond)
-	}
-	if r := m.remove(entryOf(t, d)); r.kept != Respawned || r.err != nil || r.hidden != "" {
-		t.Errorf("%+v", r)
-	}
-	if err := <-written; err != nil {
-		t.Fatal(err)
-	}
-	if text, err := os.ReadFile(d.Sidecar()); err != nil || string(text) != "new" {
-		t.Errorf("%q, %v", text, err)
-	}
+		return false
+	})
 }
 
 // Nor is one lost that replaces the sidecar, or is refreshed by a collector without leases.
@@ -67,44 +93,6 @@ func TestPutBackForASidecarThatIsReplacedLate(t *testing.T) {
 	}
 	if r := m.remove(entryOf(t, d)); r.kept != Respawned || r.err != nil || r.hidden != "" || daemondirtest.ReadFile(t, d.Sidecar()) != "new" {
 		t.Errorf("%+v", r)
-	}
-}
-
-// A spawner that has resolved the sidecar's path when the dir is renamed waits for the
-// lease; it finds its dir again.
-func TestPutBackForAWaitingSpawner(t *testing.T) {
-	root := t.TempDir()
-	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
-	needLeases(t, d)
-	e := entryOf(t, d)
-	m := newTestRemover(t, root, false)
-	dir, err := daemondir.Open(root, "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	f := openSidecar(t, d, daemondir.ReadOnly)
-	if err := fsys.TakeLease(f); err != nil {
-		t.Fatal(err)
-	}
-	opened := make(chan error, 1)
-	go func() { opened <- os.WriteFile(d.Sidecar(), []byte("new"), 0o644) }()
-	daemondirtest.Eventually(t, "the spawner waits", func() bool { return !fsys.LeaseHeld(f) })
-	if err := m.root.Rename("a", ".pruned-a"); err != nil {
-		t.Fatal(err)
-	}
-	if reason := m.recheckRenamed(&attempt{e: e, d: dir, sidecar: f, leased: true}, ".pruned-a"); reason != Respawned {
-		t.Errorf("nobody is seen waiting: %q", reason)
-	}
-	if r := m.restore(".pruned-a", keep(Respawned)); r.kept != Respawned || r.err != nil || r.hidden != "" {
-		t.Fatalf("%+v", r)
-	}
-	f.Close()
-	if err := <-opened; err != nil {
-		t.Error(err)
-	}
-	if got := daemondirtest.ReadFile(t, d.Sidecar()); got != "new" {
-		t.Errorf("the spawner's update is %q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package prune
 
 import (
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -63,6 +64,15 @@ func TestRefreshesThatDoNotComeAbout(t *testing.T) {
 	pass("it is a file again", 1, 0, 0)
 	b.scan()
 	unwritable(2)
+	if runtime.GOOS != "windows" { // what is open is not renamed there
+		if err := os.Rename(b.root, b.root+"-away"); err != nil {
+			t.Fatal(err)
+		}
+		pass("the root is away", 0, 1, 0)
+		if err := os.Rename(b.root+"-away", b.root); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if total := b.Totals(); total.Refreshed != 2 || total.Failed != 4 {
 		t.Errorf("in total %+v", total)
 	}

@@ -270,6 +270,13 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%s: no error", rule)
 		}
 	}
+	c, err := New(Options{Registry: registry.New("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Times(), (Settings{6 * time.Hour, 5 * time.Minute}); got != want {
+		t.Errorf("the defaults are %+v, want the original collector's: %+v", got, want)
+	}
 }
 
 // Times that are changed while it runs are those of the next sweep, and of the ticker.

@@ -73,6 +73,8 @@ func TestEndingInWords(t *testing.T) {
 		"killed by SIGKILL":    {Signal: "SIGKILL"},
 		"exit code 0":          {},
 		"exit code 259":        {Code: 259},
+		"exit code 65535":      {Code: 65535},
+		"exit code 0x10000":    {Code: 65536},
 		"exit code 0xc0000005": {Code: int(exception)},
 	} {
 		if got := ended.String(); got != want {

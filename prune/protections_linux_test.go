@@ -219,6 +219,61 @@ func TestKeepMountPoint(t *testing.T) {
 	b.wantRemoved(d)
 }
 
+// While nobody can say what is mounted in a dir, it is kept, and that is a failure; one that was
+// renamed already is put back. Here the remover's mount table becomes a pipe, which cannot be
+// read from its start.
+func TestKeepWhenMountsCannotBeRead(t *testing.T) {
+	if portable {
+		t.Skip("mounts of the same device are not seen there")
+	}
+	for _, rule := range []string{"before the rename", "after the rename"} {
+		t.Run(rule, func(t *testing.T) {
+			root := t.TempDir()
+			d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+			e, m := entryOf(t, d), newTestRemover(t, root, false)
+			if rule == "before the rename" {
+				breakMountTables(t)
+			}
+			m.reached = func(step string) {
+				if step == "renamed" {
+					breakMountTables(t)
+				}
+			}
+			r := m.remove(e)
+			if away := rule == "after the rename"; r.kept != Failed || r.putBack != away || r.err == nil && !away || !d.Exists() {
+				t.Errorf("%+v, want that it failed", r)
+			}
+			m = newTestRemover(t, root, false)
+			if r := m.remove(entryOf(t, d)); r.kept != "" || r.err != nil {
+				t.Errorf("with a table: %+v", r)
+			}
+		})
+	}
+}
+
+// breakMountTables puts a pipe in the place of each mount table that this process has open.
+func breakMountTables(t *testing.T) {
+	t.Helper()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pipe[1])
+	defer unix.Close(pipe[0])
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range open {
+		if to, _ := os.Readlink("/proc/self/fd/" + entry.Name()); filepath.Base(to) == "mountinfo" {
+			fd, _ := strconv.Atoi(entry.Name())
+			if err := unix.Dup3(pipe[0], fd, unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // As long as users cannot be found, nothing is removed, and nobody who was not found is taken
 // for absent afterwards.
 func TestKeepWhenUsersCannotBeFound(t *testing.T) {

@@ -147,4 +147,8 @@ func TestRequestAtTheEnd(t *testing.T) {
 	default:
 		t.Error("it was not answered")
 	}
+	// Nobody takes a request now.
+	if result, err := b.SweepAndWait(ctx, Request{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %+v, %v", result, err)
+	}
 }

@@ -27,7 +27,7 @@ func (m *remover) finish(hidden string) removal {
 	// next sweep says what is in the way.
 	var obstacle *fsys.Obstacle
 	refused := r.err != nil && !errors.As(r.err, &obstacle)
-	if r.kept == "" || r.kept == Gone || refused || r.hidden != "" || m.dryRun {
+	if r.kept == "" || r.kept == Gone || refused || r.putBack || r.hidden != "" || m.dryRun {
 		return r
 	}
 	if r.kept == InUse || r.kept == RecentlyWritten {

@@ -170,6 +170,30 @@ func TestLeftoverWithAnOpenRemovedFile(t *testing.T) {
 	}
 }
 
+// A leftover whose removal is called off at its last look gets its name back, which is counted and
+// logged as of any that is kept.
+func TestLeftoverIsPutBackDuringRemoval(t *testing.T) {
+	b := newBench(t, Options{})
+	hidden := daemondirtest.MakeDead(t, b.root, daemondir.QuarantinePrefix+"a", 2*time.Hour)
+	mustDo(t, os.Rename(hidden.Sidecar(), filepath.Join(hidden.Path(), "a.daemon.json")))
+	daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
+	b.reached = func(step string) {
+		if step != "judged" {
+			return
+		}
+		if _, err := daemondir.Protect(b.root, hidden.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	stats, _ := b.sweep()
+	if d := (daemondirtest.Dir{Root: b.root, Name: "a"}); !d.Exists() || stats.Kept != 1 {
+		t.Errorf("it is there: %v, %+v", d.Exists(), stats)
+	}
+	if lines := b.log.Events("daemon.kept"); len(lines) != 1 || lines[0]["reason"] != string(Protected) || lines[0]["daemon"] != "a" {
+		t.Errorf("logged %v", lines)
+	}
+}
+
 // Whoever removes the sidecar of a quarantined dir while it is emptied has not respawned it.
 func TestSidecarIsGoneDuringRemoval(t *testing.T) {
 	root := t.TempDir()

@@ -37,6 +37,7 @@ func (m *remover) finish(hidden string) removal {
 			return r
 		}
 	}
+	r.err = nil // of an obstacle
 	return m.restore(hidden, r)
 }
 

@@ -240,7 +240,7 @@ func TestKeepWhenMountsCannotBeRead(t *testing.T) {
 				}
 			}
 			r := m.remove(e)
-			if away := rule == "after the rename"; r.kept != Failed || r.putBack != away || r.err == nil && !away || !d.Exists() {
+			if away := rule == "after the rename"; r.kept != Failed || r.putBack != away || r.err == nil || !d.Exists() {
 				t.Errorf("%+v, want that it failed", r)
 			}
 			m = newTestRemover(t, root, false)

@@ -188,9 +188,9 @@ func (m *remover) remove(e daemondir.Entry) removal {
 		}
 		m.step("renamed")
 	}
-	if reason := m.recheckRenamed(a, hidden); reason != "" {
+	if r := m.recheckRenamed(a, hidden); r.kept != "" {
 		a.letGo()
-		return m.restore(hidden, keep(reason))
+		return m.restore(hidden, r)
 	}
 	m.step("looked")
 
@@ -211,52 +211,50 @@ func (m *remover) remove(e daemondir.Entry) removal {
 // that resolved the sidecar's path before the rename is waiting for the lease now, and one
 // that got past the sidecar has changed the pid file. Without, it opens the dir again, which
 // must be the same, with the same text in its sidecar.
-func (m *remover) recheckRenamed(a *attempt, hidden string) Reason {
+func (m *remover) recheckRenamed(a *attempt, hidden string) removal {
 	if !fsys.HasLeases {
-		if reason := m.reopen(a, hidden); reason != "" {
-			return reason
+		if r := m.reopen(a, hidden); r.kept != "" {
+			return r
 		}
 	}
 	if a.d.Marked() {
-		return Protected // since the last look; whoever did it was told that it stays
+		return keep(Protected) // since the last look; whoever did it was told that it stays
 	}
 	if a.leased {
 		// Nobody has come to the sidecar, then.
 		if !fsys.LeaseHeld(a.sidecar) || m.root.PIDStamp(hidden) != a.e.PIDFile {
-			return Respawned
+			return keep(Respawned)
 		}
 	} else if again, err := a.read(); err != nil || again.Renamed(a.e.Name) != a.e || !a.sameText() {
-		return Respawned
+		return keep(Respawned)
 	}
 	// A collector that has no leases replaces the file that it refreshes. That does not break
 	// ours, which is on the old one.
 	if m.root.SidecarStamp(hidden) != a.e.Sidecar {
-		return Changed
+		return keep(Changed)
 	}
 	// What was renamed is what the name stood for at that moment: another dir, if somebody
 	// moved one there after the last look.
 	if id, err := m.root.ID(hidden); err != nil || id != a.e.Dir {
-		return Changed
+		return keep(Changed)
 	}
-	if reason, err := m.mounted(hidden); reason != "" || err != nil {
-		return reason
-	}
-	return ""
+	reason, err := m.mounted(hidden)
+	return removal{kept: reason, err: err}
 }
 
 // reopen opens the dir of a again, which has been renamed to hidden, and returns why it must go
 // back if it or its sidecar is another one, or it cannot be opened.
-func (m *remover) reopen(a *attempt, hidden string) Reason {
+func (m *remover) reopen(a *attempt, hidden string) removal {
 	d, err := m.root.Open(hidden)
 	if err != nil {
-		return fail(err).kept
+		return fail(err)
 	}
 	a.d = d
 	// A collector that refreshes the sidecar replaces it, a spawner writes it.
 	if d.ID() != a.e.Dir || !a.noSidecar() && m.root.SidecarStamp(hidden).Ino != a.e.Sidecar.Ino {
-		return Changed
+		return keep(Changed)
 	}
-	return ""
+	return removal{}
 }
 
 // sameText reports whether the sidecar still has the text of the last look, where there are no
@@ -277,7 +275,7 @@ func (a *attempt) sameText() bool {
 // restore gives a quarantined dir, which must stay for the reason of why, its name again.
 // If that is taken, by the next daemon of the name, it stays hidden.
 func (m *remover) restore(hidden string, why removal) removal {
-	r := removal{kept: why.kept, details: why.details, user: why.user}
+	r := removal{kept: why.kept, err: why.err, details: why.details, user: why.user}
 	name := strings.TrimPrefix(hidden, daemondir.QuarantinePrefix)
 	switch err := m.rename(hidden, name); {
 	case err == nil:

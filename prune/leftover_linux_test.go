@@ -152,22 +152,51 @@ func TestLeftoversAreSurveyed(t *testing.T) {
 	}
 }
 
-// What NFS keeps of a file that we have removed, and somebody still writes, does not bring
-// the leftover back.
+// What NFS keeps of a file that we have removed, and somebody still writes or has open, does not
+// bring the leftover back.
 func TestLeftoverWithAnOpenRemovedFile(t *testing.T) {
-	b := newBench(t, Options{})
-	hidden := daemondirtest.MakeDead(t, b.root, daemondir.QuarantinePrefix+"a", 2*time.Hour)
-	mustDo(t, os.Rename(hidden.Sidecar(), filepath.Join(hidden.Path(), "a.daemon.json")))
-	daemondirtest.WriteFile(t, filepath.Join(hidden.Path(), ".nfs0001"), "text")
-	for range 2 {
-		if b.sweep(); !hidden.Exists() {
-			t.Fatal("it was given its name back")
-		}
+	for _, rule := range []string{"written", "open"} {
+		t.Run(rule, func(t *testing.T) {
+			b := newBench(t, Options{})
+			hidden := daemondirtest.MakeDead(t, b.root, daemondir.QuarantinePrefix+"a", 2*time.Hour)
+			mustDo(t, os.Rename(hidden.Sidecar(), filepath.Join(hidden.Path(), "a.daemon.json")))
+			kept := filepath.Join(hidden.Path(), ".nfs0001")
+			daemondirtest.WriteFile(t, kept, "text")
+			end := func() {}
+			if rule == "open" {
+				daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
+				end = openIn(t, kept)
+			}
+			for range 2 {
+				if b.sweep(); !hidden.Exists() {
+					t.Fatal("it was given its name back, or removed")
+				}
+			}
+			end()
+			daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
+			if b.sweep(); hidden.Exists() {
+				t.Error("it is still there")
+			}
+		})
 	}
-	daemondirtest.MakeOld(t, hidden.Path(), 2*time.Hour)
-	if b.sweep(); hidden.Exists() {
-		t.Error("it is still there")
+}
+
+// openIn has a process that has the file open, until it is ended.
+func openIn(t *testing.T, file string) (end func()) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer f.Close()
+	cmd := exec.Command("sleep", "1000")
+	cmd.Stdin = f
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
+	t.Cleanup(end)
+	return end
 }
 
 // A leftover whose removal is called off at its last look gets its name back, which is counted and

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,14 +37,21 @@ func TestLockIsExclusive(t *testing.T) {
 	if _, err := other.Sweep(t.Context(), nil); err == nil || !d.Exists() {
 		t.Errorf("a sweep beside another collector: %v; the dir is there: %v", err, d.Exists())
 	}
-	if err := other.Run(t.Context(), watcherByHand{other.reg}); err == nil {
-		t.Error("it runs beside another collector")
+	var roles []Role
+	other.onRole = func(r Role) { roles = append(roles, r) }
+	if err := other.Run(t.Context(), watcherByHand{other.reg}); err == nil || len(roles) > 0 {
+		t.Errorf("it runs beside another collector: %v, as %q", err, roles)
 	}
 	release()
 	release() // once more is nothing
 	result, err := other.Sweep(t.Context(), nil)
 	if err != nil || result.Removed != 1 || d.Exists() {
 		t.Errorf("%+v, %v", result, err)
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := other.Run(done, watcherByHand{other.reg}); err != nil || !slices.Equal(roles, []Role{RoleCollector}) {
+		t.Errorf("a run: %v, as %q", err, roles)
 	}
 	again, err := testCollector(t, root).Lock()
 	if err != nil {

@@ -291,6 +291,11 @@ func TestKeepWhenUsersCannotBeFound(t *testing.T) {
 	if r := m.remove(entryOf(t, d)); r.kept != Failed || r.err == nil || !d.Exists() {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}
+	for _, c := range m.explain(entryOf(t, d), true) {
+		if c.Check == CheckUsers && (c.Outcome != Kept || c.Reason != Failed || !strings.Contains(c.Details, "/none")) {
+			t.Errorf("explained as %+v, want why it failed", c)
+		}
+	}
 	os.Unsetenv("HOST_PROC")
 	if r := m.remove(entryOf(t, d)); r.kept != InUse || !d.Exists() {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)

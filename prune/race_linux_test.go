@@ -19,6 +19,9 @@ import (
 // dir. A spawner whose dir is renamed between its mkdir and its open of the sidecar gets
 // "no such file"; how often is counted. At any later step that is harm. The long form is
 // behind GCTEST_LONG.
+//
+// Whoever waits for the lease is found twice, after the rename and before the sidecar goes, and
+// either look is enough for what a spawn wrote. TestPutBackForAWaitingSpawner needs each of them.
 func TestRespawnRacesRemoval(t *testing.T) {
 	rounds := 300
 	if os.Getenv("GCTEST_LONG") != "" {

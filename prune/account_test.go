@@ -23,6 +23,10 @@ func TestRefreshesThatDoNotComeAbout(t *testing.T) {
 		if s.Checked != 1 || s.Alive != 1 || s.Refreshed != refreshed || s.Kept != kept || s.Failed != failed {
 			t.Errorf("%s: %+v; want %d refreshed, %d kept, %d failed", rule, s, refreshed, kept, failed)
 		}
+		// The watcher need not read what was written here, and no more than that.
+		if e, ok := b.w.TakeExpected("a"); ok != (refreshed > 0) || ok && e != entryOf(t, d) {
+			t.Errorf("%s: the watcher expects %+v: %v", rule, e, ok)
+		}
 	}
 	pass("as it was judged", 1, 0, 0)
 	b.scan()

@@ -287,6 +287,11 @@ func TestPassesLeaveNothingOpen(t *testing.T) {
 		if _, err := refresh(b.root, entryOf(t, open), 1); !errors.Is(err, errNotNow) {
 			t.Errorf("the open sidecar: %v", err)
 		}
+		planner := b.NewPlanner()
+		defer planner.Close()
+		if row := (Row{Name: "live"}); planner.Measure(&row) != nil || row.Bytes == nil {
+			t.Error("a live daemon's dir has no size")
+		}
 	}
 	pass()
 	before := descriptors()

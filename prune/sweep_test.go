@@ -67,7 +67,11 @@ func TestRemovedSideBySide(t *testing.T) {
 			close(two)
 		}
 	}
+	processors := runtime.GOMAXPROCS(0)
 	result, err := b.Sweep(t.Context(), nil)
+	if now := runtime.GOMAXPROCS(0); now != processors {
+		t.Errorf("of %d processors, it leaves %d", processors, now)
+	}
 	if err != nil || result.Removed != n || result.Kept+result.Refreshed != len(kept) || result.Failed != 0 || len(result.Rows) != n+len(kept) {
 		t.Errorf("%+v, %d rows, %v", result.Stats, len(result.Rows), err)
 	}

@@ -63,6 +63,15 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// What does not name a process tells of no exit: that would be one of a live daemon.
+func TestNoHandleHasNotExited(t *testing.T) {
+	for _, h := range []Handle{NoHandle, 1 << 30} {
+		if exited, zombie := h.Exited(); exited || zombie {
+			t.Errorf("%d: exited %v, a zombie %v", h, exited, zombie)
+		}
+	}
+}
+
 func TestInspectThread(t *testing.T) {
 	tids, err := os.ReadDir("/proc/self/task")
 	if err != nil {

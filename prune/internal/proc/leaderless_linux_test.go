@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,4 +78,25 @@ func TestFirstThreadIsAZombie(t *testing.T) {
 	daemondirtest.Eventually(t, "all of it is a zombie", func() bool {
 		return inspectByNumber(uint32(cmd.Process.Pid), q).Zombie
 	})
+}
+
+// A process whose first thread is a zombie runs as long as it has one other.
+func TestZombieByItsThreads(t *testing.T) {
+	_, cmd := daemondirtest.MakeLive(t, t.TempDir(), "a")
+	proc := t.TempDir()
+	t.Setenv("HOST_PROC", proc)
+	pid := strconv.Itoa(cmd.Process.Pid)
+	if err := os.Mkdir(filepath.Join(proc, pid), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for threads, zombie := range map[int]bool{1: true, 2: false} {
+		status := fmt.Sprintf("Name:\ta\nState:\tZ (zombie)\nTgid:\t%s\nThreads:\t%d\n", pid, threads)
+		if err := os.WriteFile(filepath.Join(proc, pid, "status"), []byte(status), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f := inspectByNumber(uint32(cmd.Process.Pid), Query{Dir: t.TempDir()})
+		if !f.Exists || f.Err != nil || f.Zombie != zombie {
+			t.Errorf("of %d threads: %+v", threads, f)
+		}
+	}
 }

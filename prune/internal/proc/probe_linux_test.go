@@ -180,6 +180,28 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// Of the users of a process its effective one counts.
+func TestForeignByTheEffectiveUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user takes root")
+	}
+	pid, _ := startUser(t, "effective user", "", 0)
+	_, h := inspect(uint32(pid), Query{})
+	defer h.Close()
+	for uid, want := range map[int]bool{0: true, 65534: false} {
+		q := Query{Dir: t.TempDir()}
+		if err := os.Chown(q.Dir, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+		if got := q.foreign(uint32(pid), h); got != want {
+			t.Errorf("with a pidfd, a directory of user %d: foreign %v", uid, got)
+		}
+		if got := q.foreign(uint32(pid), NoHandle); got != want {
+			t.Errorf("by number, a directory of user %d: foreign %v", uid, got)
+		}
+	}
+}
+
 // Whose a process is counts only if it is not known where its program lies: a daemon may have
 // changed its user.
 func TestForeignOnlyIfTheProgramIsUnknown(t *testing.T) {

@@ -59,3 +59,22 @@ func TestExitsLeaveRoom(t *testing.T) {
 	y.Remove(handles[1])
 	y.Remove(handles[3])
 }
+
+// There is room again only for an eighth more of what is held: daemons that come and go at the
+// limit must not make it come and go, too.
+func TestRoomIsForAnEighthMore(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }()
+	b := handleBudget{held: 80}
+	for more, want := range map[int]bool{9: false, 10: true} {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(reservedShared + (b.held+more)*descriptorsPerDaemon), Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.hasRoom(); got != want {
+			t.Errorf("of %d, %d more fit: room %v, want %v", b.held, more, got, want)
+		}
+	}
+}

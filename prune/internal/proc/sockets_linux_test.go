@@ -20,7 +20,7 @@ func TestBoundTo(t *testing.T) {
 	}
 	const vfs, other = 1, 6
 	data := binary.NativeEndian.AppendUint32(nil, 4711)
-	data = binary.NativeEndian.AppendUint32(data, 8<<20|3)
+	data = binary.NativeEndian.AppendUint32(data, 259<<20|3)
 	bound := attribute(vfs, data...)
 	for rule, row := range map[string]struct {
 		attributes []byte
@@ -43,7 +43,7 @@ func TestBoundTo(t *testing.T) {
 		"after one that ends after all do": {append([]byte{255, 255, 0, 0}, bound...), false},
 	} {
 		file, device, ok := boundTo(append(make([]byte, 16), row.attributes...))
-		if ok != row.want || ok && (file != 4711 || device != unix.Mkdev(8, 3)) {
+		if ok != row.want || ok && (file != 4711 || device != unix.Mkdev(259, 3)) {
 			t.Errorf("%s: %d on %#x, %v", rule, file, device, ok)
 		}
 	}

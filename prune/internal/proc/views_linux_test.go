@@ -4,7 +4,10 @@ package proc
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // Each table is of a process that sees /home/u/runtime of the file system 8:1 in its own
@@ -80,5 +83,19 @@ func TestViewsInAChroot(t *testing.T) {
 	}
 	if rel, ok := v.find("/srv/other/x"); ok {
 		t.Errorf("elsewhere: %q", rel)
+	}
+}
+
+// What has no threads but the first, and no legible stat, is not taken for a kernel thread.
+func TestLeaderlessWithoutAStat(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "task", filepath.Base(dir)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for stat, legible := range map[string]bool{"1 (a) Z 1 1 1 0 -1 0": true, "1 (a) Z 1 1": false, "1 (a) Z 1 1 1 0 -1 x": false} {
+		daemondirtest.WriteFile(t, filepath.Join(dir, "stat"), stat)
+		if threads, err := leaderless(dir); (err == nil) != legible || len(threads) > 0 {
+			t.Errorf("%q: %q, %v", stat, threads, err)
+		}
 	}
 }

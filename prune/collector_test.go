@@ -141,6 +141,7 @@ func TestRespawnIsNoExit(t *testing.T) {
 
 // An invalid sidecar is said once per change of the file.
 func TestInvalidSidecarIsSaidOnce(t *testing.T) {
+	t.Parallel()
 	b := running(t, Options{SweepInterval: 50 * time.Millisecond})
 	d := daemondirtest.Make(t, b.root, "a", "not json", "")
 	b.scan()

@@ -50,6 +50,7 @@ func TestExitIsRecorded(t *testing.T) {
 
 // Nor is a dir removed before that whose sidecar cannot be written, however stale that is.
 func TestExitThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
 	const staleAfter = 2 * time.Second
 	b := running(t, Options{SweepInterval: 50 * time.Millisecond, StaleAfter: staleAfter})
 	d, kill := b.liveSince(t, time.Hour)

@@ -72,19 +72,24 @@ func TestRespawnsAgainstRemovals(t *testing.T) {
 	r.w = startWatch(t, root, "--stale-after", "1h", "--sweep-interval", "10ms")
 	r.w.next("root.found", "")
 	began := time.Now()
-	for round := range rounds {
+	// The moment between the two renamings is hit about once in 100 rounds.
+	raced := func() bool { return r.removed >= rounds/4 && r.calledOff() >= rounds/20 && (!long || r.putBack > 0) }
+	round := 0
+	for ; ; round++ {
 		if round%respawnBatch == 0 {
 			r.endBatch()
+			// On a busy machine a spawner may be late for many removals: then there are more.
+			if round >= rounds && (raced() || time.Since(began) > patience) {
+				break
+			}
 		}
 		r.race(fmt.Sprintf("d%d", round))
 	}
-	r.endBatch()
 	r.w.stop(syscall.SIGTERM)
 	r.account()
 	t.Logf("%d respawns against removals in %v: %d old dirs removed, %d spawners refused; removals called off: %v, %d of them by renaming back",
-		rounds, time.Since(began).Round(time.Second), r.removed, r.refused, r.kept, r.putBack)
-	// The moment between the two renamings is hit about once in 100 rounds.
-	if r.removed < rounds/4 || r.calledOff() < rounds/20 || long && r.putBack == 0 {
+		round, time.Since(began).Round(time.Second), r.removed, r.refused, r.kept, r.putBack)
+	if !raced() {
 		t.Error("there was hardly a race")
 	}
 	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {

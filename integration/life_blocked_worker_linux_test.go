@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,8 +15,9 @@ import (
 
 // gate holds up whoever opens a file, as a virus scanner does: fanotify(7), FAN_OPEN_PERM.
 type gate struct {
-	t  *testing.T
-	fd int
+	t    *testing.T
+	fd   int
+	gone func() // takes it away: whoever waits is let go
 }
 
 func newGate(t *testing.T, path string) gate {
@@ -23,15 +25,18 @@ func newGate(t *testing.T, path string) gate {
 	if os.Geteuid() != 0 {
 		t.Skip("holding up an open takes root")
 	}
+	g := gate{t: t}
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY)
 	if err == nil {
-		t.Cleanup(func() { unix.Close(fd) }) // whoever still waits is let go
+		g.gone = sync.OnceFunc(func() { unix.Close(fd) })
+		t.Cleanup(g.gone)
 		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path)
 	}
 	if err != nil {
 		t.Skipf("no permission events here: %v", err)
 	}
-	return gate{t, fd}
+	g.fd = fd
+	return g
 }
 
 // wait waits until somebody opens the file, and returns how to let them.
@@ -83,8 +88,8 @@ func TestBlockedWorkerDelaysNoNotice(t *testing.T) {
 			if rule == "removal" && before > 0 {
 				t.Error("the blocked dir was removed all the same")
 			}
-			// Each later open is an event of its own, until the gate is gone.
-			unix.FanotifyMark(g.fd, unix.FAN_MARK_REMOVE, unix.FAN_OPEN_PERM, unix.AT_FDCWD, s.sidecar("blocked"))
+			// Each later open is an event of its own, until the gate is gone; one may be waiting already.
+			g.gone()
 			w.next(done, "blocked")
 			w.stop(syscall.SIGTERM)
 			for what, times := range map[string][]time.Duration{"births": born, "exits": died} {

@@ -42,7 +42,7 @@ func resynced(t *testing.T, w *watchProcess) event {
 // appear and of dirs that vanish. All must be known soon after, and none left over.
 func TestOverflowOfTheBinary(t *testing.T) {
 	t.Parallel()
-	n := 3000
+	n := 1500 // with two lines each, of which some 4,000 may wait for us to read them
 	if os.Getenv("GCTEST_LONG") != "" {
 		n = 30_000
 	}

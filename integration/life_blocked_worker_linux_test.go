@@ -72,6 +72,15 @@ func TestBlockedWorkerDelaysNoNotice(t *testing.T) {
 			}
 			w := startWatch(t, root, "--stale-after", "1h", "--sweep-interval", "1s", "--log-level", "debug")
 			w.next("daemon.added", "blocked")
+			if rule == "refresh" {
+				// The watcher must not be the one that is held up: what it reads of the first refresh it
+				// has read when it has told of two later births.
+				w.next("sidecar.refreshed", "blocked")
+				for _, name := range []string{"later", "latest"} {
+					s.spawn(name)
+					w.next("daemon.live", name)
+				}
+			}
 			g := newGate(t, s.sidecar("blocked"))
 			open := g.wait()
 			began := time.Now()

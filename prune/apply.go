@@ -203,7 +203,8 @@ func (w *worker) openRemover() (*remover, error) {
 }
 
 // another returns a worker for another goroutine of the same pass, which knows what w has found
-// out of the root and its users. It returns false if it cannot have its own descriptors.
+// out of the root and its users. It returns false if it cannot have its own descriptors of that
+// root: who uses what in another is not known by the same look.
 func (w *worker) another() (*worker, bool) {
 	if w.remover == nil {
 		return nil, false
@@ -211,6 +212,10 @@ func (w *worker) another() (*worker, bool) {
 	m := *w.remover
 	var err error
 	if m.root, err = fsys.OpenRoot(w.root); err != nil {
+		return nil, false
+	}
+	if !m.root.Same(w.remover.root) {
+		m.close()
 		return nil, false
 	}
 	return &worker{Collector: w.Collector, staleAfter: w.staleAfter, dryRun: w.dryRun, remover: &m, generation: w.generation}, true

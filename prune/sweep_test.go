@@ -144,4 +144,11 @@ func TestAnotherWorker(t *testing.T) {
 	if _, ok := w.another(); ok {
 		t.Error("there is another in a root that is gone")
 	}
+	if err := os.Mkdir(b.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if other, ok := w.another(); ok {
+		other.close()
+		t.Error("there is another in another root")
+	}
 }

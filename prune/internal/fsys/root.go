@@ -123,6 +123,9 @@ func (r *Root) ID(name string) (daemondir.FileID, error) {
 	return daemondir.IdentifyIn(r.root, name)
 }
 
+// Same reports whether both are the same directory.
+func (r *Root) Same(as *Root) bool { return r.id == as.id }
+
 // SameDevice reports whether id is on the root's device.
 func (r *Root) SameDevice(id daemondir.FileID) bool { return id.Dev == r.id.Dev }
 

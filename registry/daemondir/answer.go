@@ -39,6 +39,7 @@ var stuck = struct {
 // Within returns what f returns, or false if that takes longer than limit: a system call on
 // a file system that does not answer (FUSE, NFS) may never return. Then f goes on in a
 // goroutine of its own, and until it returns, Within returns false for the same key at once.
+// The time for which this process is stopped (SIGSTOP, a debugger) does not count.
 func Within[T any](limit time.Duration, key string, f func() T) (result T, ok bool) {
 	stuck.mu.Lock()
 	isStuck := stuck.keys[key]
@@ -56,10 +57,15 @@ func Within[T any](limit time.Duration, key string, f func() T) (result T, ok bo
 	}()
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	select {
-	case result = <-done:
-		return result, true
-	case <-timeout.C:
+	for late := true; late; {
+		began := time.Now()
+		select {
+		case result = <-done:
+			return result, true
+		case <-timeout.C:
+			late = time.Since(began) > limit+limit/2 // f was stopped as well: once more
+			timeout.Reset(limit)
+		}
 	}
 	stuck.mu.Lock()
 	defer stuck.mu.Unlock()

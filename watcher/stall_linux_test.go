@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ func TestStallWhileServed(t *testing.T) {
 	if !inChild(t, unix.CLONE_NEWUSER|unix.CLONE_NEWNS) {
 		return
 	}
+	var held *os.File // until the root answers again: a spawner would wait for its lease for 45 s
 	for _, row := range []struct {
 		name      string
 		setup     setup
@@ -35,7 +37,7 @@ func TestStallWhileServed(t *testing.T) {
 		{name: "a noisy dir", trigger: func(s *session) { s.pending.noisy.Add("a", time.Time{}) }},
 		{name: "a doubt", trigger: func(s *session) { s.opts.Registry.Doubt("a") }},
 		{name: "a sidecar that is being written", before: func(t *testing.T, s *session) {
-			lease(t, sidecarPath(s.root, "a"))
+			held = lease(t, sidecarPath(s.root, "a"))
 			s.pending.names.Add("a", time.Time{})
 		}},
 	} {
@@ -61,6 +63,9 @@ func TestStallWhileServed(t *testing.T) {
 			daemondirtest.Eventually(t, "it does not answer", w.stall.now)
 			free()
 			daemondirtest.Eventually(t, "it answers", func() bool { return !w.stall.now() })
+			if held != nil {
+				held.Close()
+			}
 			spawn(t, w.root, "a", 2)
 			w.waitPID("a", 2)
 		})

@@ -1,11 +1,9 @@
 package integration
 
 import (
-	"flag"
 	"os"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -41,12 +39,12 @@ func TestMain(m *testing.M) {
 	// The race detector has every program under test sleep for a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	// Most tests wait for timers or for other processes most of the time, less so under the race
-	// detector. A -parallel on the command line takes precedence.
-	parallel := 2 * runtime.GOMAXPROCS(0)
+	// detector.
 	if raceEnabled {
-		parallel = 1 + runtime.GOMAXPROCS(0)
+		daemondirtest.AtOnce(1 + runtime.GOMAXPROCS(0))
+	} else {
+		daemondirtest.AtOnce(6 + runtime.GOMAXPROCS(0))
 	}
-	_ = flag.Set("test.parallel", strconv.Itoa(parallel))
 	code := m.Run()
 	shared.remove()
 	os.Exit(code)

@@ -307,12 +307,7 @@ var noProcess = strconv.Itoa(daemondirtest.DeadPID)
 // dirs can take a disk a minute.
 func memoryRoot(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "runtimegc-integration-")
-	if err != nil {
-		return runtimeRoot(t)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	root := filepath.Join(dir, "runtime")
+	root := filepath.Join(daemondirtest.MemoryDir(t), "runtime")
 	noError(t, os.Mkdir(root, 0o755))
 	return root
 }

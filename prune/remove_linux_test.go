@@ -3,8 +3,8 @@ package prune
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,24 +92,36 @@ func TestRemoveStaleDir(t *testing.T) {
 // observer hears of the removal: it was not somebody else's.
 func TestRemovalInProgressIsNotGone(t *testing.T) {
 	b := running(t, Options{SweepInterval: time.Hour})
-	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-	for i := range 3000 {
-		daemondirtest.WriteFile(t, filepath.Join(d.Path(), "log"+strconv.Itoa(i)), "")
+	heard := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(heard) })
+	t.Cleanup(goOn)
+	b.reached = func(step string) {
+		if step == "renamed" {
+			<-heard
+		}
 	}
-	daemondirtest.MakeOld(t, d.Path(), 2*time.Hour)
-	b.scan()
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	b.put(entryOf(t, d))
 	b.wantEvents("daemon.added", 1)
 	b.SweepNow()
 	// What the watcher does in the meantime.
 	daemondirtest.Eventually(t, "the dir is out of sight", func() bool { return !d.Exists() })
 	b.w.Delete("a")
-	if removed := b.log.Events("daemon.removed"); len(removed) > 0 {
-		t.Skip("the removal was over before the registry heard of it")
+	handled := func(name string) {
+		live, _ := daemondirtest.MakeLive(t, b.root, name)
+		b.put(entryOf(t, live))
+		daemondirtest.Eventually(t, name+" is handled", func() bool {
+			live := b.log.Events("daemon.live")
+			return len(live) > 0 && live[len(live)-1]["daemon"] == name
+		})
 	}
+	handled("during the removal")
+	if removed := b.log.Events("daemon.removed"); len(removed) > 0 {
+		t.Errorf("the removal did not wait: %v", removed)
+	}
+	goOn()
 	b.wantEvents("daemon.removed", 1)
-	daemondirtest.MakeLive(t, b.root, "b") // handled after all of that
-	b.scan()
-	b.wantEvents("daemon.live", 1)
+	handled("after it")
 	if gone := b.log.Events("daemon.gone"); len(gone) > 0 {
 		t.Errorf("our own removal is logged as %v", gone)
 	}

@@ -21,7 +21,7 @@ func manyStale(t *testing.T, n int) *bench {
 	was := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(max(was, 2))
 	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
-	b := newBench(t, Options{})
+	b := newBenchIn(t, daemondirtest.MemoryDir(t), Options{})
 	for i := range n {
 		daemondirtest.MakeDead(t, b.root, fmt.Sprintf("stale-%d", i), 2*time.Hour)
 	}

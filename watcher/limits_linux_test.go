@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -318,9 +319,18 @@ func TestRootBelowSlash(t *testing.T) {
 		return
 	}
 	top := t.TempDir()
+	was, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Chroot(top); err != nil {
 		t.Skipf("no chroot: %v", err)
 	}
+	t.Cleanup(func() { // or top could not be removed
+		if err := errors.Join(was.Chdir(), unix.Chroot(".")); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.Chdir("/"); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 
 // While a process is stopped (SIGSTOP, a debugger, the freezer), nothing can answer it.
 func TestWithinAProcessThatIsStopped(t *testing.T) {
-	t.Parallel()
 	if !daemondirtest.InChild(t, 0) {
 		return
 	}

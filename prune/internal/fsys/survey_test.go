@@ -17,23 +17,33 @@ import (
 // openIn opens a root, and the directory name in it, until the test ends.
 func openIn(t *testing.T, root, name string) (*Root, *daemondir.Dir) {
 	t.Helper()
+	r, d, done := borrowIn(t, root, name)
+	t.Cleanup(done)
+	return r, d
+}
+
+// borrowIn is openIn for who closes them, with done, before the test ends.
+func borrowIn(t *testing.T, root, name string) (r *Root, d *daemondir.Dir, done func()) {
+	t.Helper()
 	r, err := OpenRoot(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
-	d, err := r.Open(name)
+	d, err = r.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
-	return r, d
+	return r, d, func() {
+		d.Close()
+		r.Close()
+	}
 }
 
 // surveyTree surveys the directory name of a root for what was written after a time.
 func surveyTree(t *testing.T, root, name string, after time.Time) (Finding, error) {
 	t.Helper()
-	r, d := openIn(t, root, name)
+	r, d, done := borrowIn(t, root, name)
+	defer done()
 	return r.Survey(d, name, SurveyOptions{
 		WrittenAfter: after,
 		Spawners:     func(name string) bool { return name == "own" },

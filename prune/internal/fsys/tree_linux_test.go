@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"runtimegc/registry/daemondir/daemondirtest"
 )
 
 // deepVar makes the test binary empty a deep tree in the directory that it names.
@@ -70,7 +72,7 @@ func TestEmptyDeep(t *testing.T) {
 		}
 		return
 	}
-	root := t.TempDir()
+	root := daemondirtest.MemoryDir(t)
 	top := filepath.Join(root, "top")
 	if err := os.Mkdir(top, 0o755); err != nil {
 		t.Fatal(err)
@@ -88,7 +90,7 @@ func TestEmptyDeep(t *testing.T) {
 
 // One level too high or too low, or in a neighbour, is not in the tree.
 func TestCheckDeep(t *testing.T) {
-	root := t.TempDir()
+	root := daemondirtest.MemoryDir(t)
 	top := filepath.Join(root, "top")
 	if err := os.MkdirAll(top, 0o755); err != nil {
 		t.Fatal(err)

@@ -17,13 +17,15 @@ import (
 
 // InChild runs the calling test once more, in a child process with namespaces of its
 // own, and tells whether we are in that child. A user namespace has its own limits, and
-// its root may lower them: the real ones are the system's.
+// its root may lower them: the real ones are the system's. Here the test becomes a parallel one,
+// in the child it is alone.
 func InChild(t *testing.T, namespaces uintptr) bool {
 	t.Helper()
 	const variable = "GCTEST_CHILD"
 	if os.Getenv(variable) == t.Name() {
 		return true
 	}
+	t.Parallel()
 	runtime.LockOSThread() // Pdeathsig is sent when the thread that started the child ends
 	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*Patience)

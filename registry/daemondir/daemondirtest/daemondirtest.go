@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"io/fs"
 	"os"
@@ -145,11 +146,17 @@ func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
 // trampolineVar makes the test binary be a daemon.
 const trampolineVar = "GCTEST_DAEMON"
 
-// Main is the TestMain of a package that calls [MakeLive].
+// Main is the TestMain of a package that calls [MakeLive], or whose parallel tests wait most of
+// the time.
 func Main(m *testing.M) {
 	Trampoline()
+	AtOnce(6 + runtime.GOMAXPROCS(0))
 	m.Run()
 }
+
+// AtOnce has n parallel tests run at a time, unless -parallel on the command line says otherwise.
+// Call it before m.Run.
+func AtOnce(n int) { _ = flag.Set("test.parallel", strconv.Itoa(n)) }
 
 // Trampoline is for a TestMain that does more than [Main]. In a process that [MakeLive] started
 // it waits to be killed.
@@ -226,6 +233,18 @@ func ReadFile(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// MemoryDir is t.TempDir, in memory if there is a file system there: on a worn disk a thousand
+// files take a second.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "runtimegc-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // Symlink makes a symlink at path that leads to target. The error is for a skip: on Windows

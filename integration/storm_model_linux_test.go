@@ -82,6 +82,7 @@ type model struct {
 	pending  []undo
 	rootBusy bool // a step has changed the roots and will undo that
 	calm     bool // all roots are served, as of the last look at the truth
+	begun    bool // they were served once since the watch was started
 	last     []string
 
 	w                *watchProcess
@@ -240,7 +241,7 @@ func (m *model) flags() []string {
 func (m *model) startWatch() {
 	m.t.Helper()
 	m.view.said = make(map[string]int)
-	m.calm = false
+	m.calm, m.begun = false, false
 	m.w, m.url = startMeasured(m.t, m.roots[0], append(m.flags()[2+2:], "--config", m.config.path, "--sweep-interval", modelSweep.String())...)
 }
 

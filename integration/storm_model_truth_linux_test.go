@@ -155,7 +155,7 @@ func (m *model) checkTruth() {
 	m.resume()
 	m.undo(true, false)
 	m.awaitTruth(func() (*place, string) { return m.diff() })
-	m.calm = true
+	m.calm, m.begun = true, true
 }
 
 func (m *model) awaitTruth(diff func() (*place, string)) {

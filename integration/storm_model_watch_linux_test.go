@@ -110,8 +110,10 @@ func (m *model) stall() {
 	m.later(100, nil, m.resume)
 }
 
+// fewDescriptors leaves a watch that has begun hardly any: one that cannot even lock its roots at
+// its start ends.
 func (m *model) fewDescriptors() {
-	if !m.undisturbed() {
+	if !m.undisturbed() || !m.begun {
 		return
 	}
 	m.done[m.kind]++

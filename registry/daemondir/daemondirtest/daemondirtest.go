@@ -171,8 +171,8 @@ func Trampoline() {
 // program, which lies in the dir, is the test binary: see [Main].
 func MakeLive(t testing.TB, root, name string) (Dir, *exec.Cmd) {
 	t.Helper()
-	now := time.Now()
-	d := Make(t, root, name, Sidecar(now, now), "")
+	since := time.Now().Add(-time.Second) // a refresh within the same ms would change nothing
+	d := Make(t, root, name, Sidecar(since, since), "")
 	program := d.Program()
 	self, err := os.Executable()
 	// Windows removes no link of a file whose program runs, as the tests' does.

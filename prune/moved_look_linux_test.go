@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,11 +34,12 @@ func TestMovedDuringLookForUsers(t *testing.T) {
 		{"the directory above it, away", "parent", "away", false, Changed},
 	} {
 		for _, later := range []bool{false, true} {
-			rule, want := row.rule+", before the first dir", row.want
+			rule, want := row.rule+", before the first dir", []Reason{row.want}
 			if later {
 				rule = row.rule + ", between two dirs"
 				if filepath.Base(row.from) == "a" {
-					want = Changed // it does not wait for one dir for ever
+					// It does not wait for one dir for ever; a slow machine may make the wait long enough.
+					want = append(want, Changed)
 				}
 			}
 			t.Run(rule, func(t *testing.T) {
@@ -76,7 +78,7 @@ func TestMovedDuringLookForUsers(t *testing.T) {
 					m.reached = reached
 					m.usersAt = m.usersAt.Add(-time.Hour)
 				}
-				if r := m.remove(e); r.kept != want || r.err != nil {
+				if r := m.remove(e); !slices.Contains(want, r.kept) || r.err != nil {
 					t.Errorf("kept because %q: %v", r.kept, r.err)
 				}
 				if moves == 0 {

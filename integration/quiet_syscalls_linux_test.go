@@ -309,13 +309,15 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	w.next("daemon.live", "d")
 	tr := trace(t, w.cmd.Process.Pid, "-e", "trace=openat")
 	spawned := time.Now()
-	rewrites, last := 0, time.Time{}
+	rewrites, last, slowest := 0, time.Time{}, time.Duration(0)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(time.Second); time.Now().Before(end); rewrites++ {
 		<-tick.C
 		last = spawned.Add(time.Duration(rewrites) * time.Second)
+		began := time.Now()
 		noError(t, os.WriteFile(s.sidecar("d"), daemondirtest.Sidecar(spawned, last), 0o644))
+		slowest = max(slowest, time.Since(began))
 	}
 	// Told of in order: when the next is known, so is the last text.
 	s.leave("next", daemondirtest.Sidecar(time.Now(), time.Now()), noProcess)
@@ -339,6 +341,9 @@ func TestSidecarRewrittenAllTheTime(t *testing.T) {
 	w.stop(syscall.SIGTERM)
 	var told []string
 	for _, e := range w.all("", "d") {
+		if e.event == "sidecar.invalid" && slowest > time.Second/2 {
+			continue // this test had no processor between emptying the sidecar and writing it
+		}
 		told = append(told, e.event)
 	}
 	if want := []string{"daemon.added", "daemon.live", "daemon.exited"}; !slices.Equal(told, want) {

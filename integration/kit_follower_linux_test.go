@@ -50,6 +50,9 @@ func (f *follower) catchUp() {
 	defer f.w.mu.Unlock()
 	for ; f.from < len(f.w.events); f.from++ {
 		e := f.w.events[f.from]
+		if daemondir.Quarantined(e.daemon) {
+			continue // a leftover whose name is another daemon's: nothing is said of that
+		}
 		pid, known := f.said[e.daemon]
 		said, ok := int(e.number("pid")), true
 		switch e.event {

@@ -143,8 +143,8 @@ func (o *observer) accountLeftover(out *outcome) {
 	switch {
 	case r.kept == "":
 		stats.Removed++
+		o.logFinished(o.leftoverName(hidden), r)
 		delete(o.leftovers, hidden)
-		o.logFinished(hidden, r)
 		return
 	case r.err != nil:
 		stats.Failed++
@@ -152,17 +152,27 @@ func (o *observer) accountLeftover(out *outcome) {
 		stats.Kept++
 	}
 	left := o.leftovers[hidden]
-	logged := left.kept
+	logged, name := left.kept, o.leftoverName(hidden)
 	if r.putBack {
+		name = nameOf(hidden)
 		delete(o.leftovers, hidden)
-		o.reinstate(nameOf(hidden), left, out.entry)
+		o.reinstate(name, left, out.entry)
 	} else {
 		left.kept = r.kept
 		o.leftovers[hidden] = left
 	}
 	if logged != r.kept {
-		o.logLeftoverKept(hidden, r, r.putBack)
+		o.logLeftoverKept(name, r)
 	}
+}
+
+// leftoverName returns the name by which the log speaks of a leftover: the original one, unless
+// that is another daemon's by now, or has been.
+func (o *observer) leftoverName(hidden string) string {
+	if o.leftovers[hidden].replaced {
+		return hidden
+	}
+	return nameOf(hidden)
 }
 
 // nameOf returns the original name of a quarantined dir.

@@ -126,8 +126,7 @@ func (o *observer) logRemoved(out *outcome) {
 }
 
 // logFinished logs that an interrupted removal was finished, or would be in a dry run.
-func (o *observer) logFinished(hidden string, r removal) {
-	name := nameOf(hidden)
+func (o *observer) logFinished(name string, r removal) {
 	o.line(o.log.Info(), "daemon.removed", name).Str("reason", string(Leftover)).
 		Int("files", r.Files).Int64("bytes", r.Bytes).Bool("dry_run", o.dryRun).
 		Msg("finished a removal that was interrupted")
@@ -154,12 +153,12 @@ func (o *observer) logKept(name string, d *daemon, r removal) {
 }
 
 // logLeftoverKept logs that a leftover was not removed, but stays hidden or was put back.
-func (o *observer) logLeftoverKept(hidden string, r removal, putBack bool) {
+func (o *observer) logLeftoverKept(name string, r removal) {
 	message := "the leftover of an interrupted removal stays hidden"
-	if putBack {
+	if r.putBack {
 		message = "the leftover of an interrupted removal was put back"
 	}
-	o.keptLine(nameOf(hidden), r, message)
+	o.keptLine(name, r, message)
 }
 
 func (o *observer) keptLine(name string, r removal, message string) {

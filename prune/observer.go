@@ -179,20 +179,20 @@ func (o *observer) observe(name string, why cause) {
 	}
 	if daemondir.Quarantined(name) {
 		if _, known := o.leftovers[name]; !known {
-			o.leftovers[name] = leftover{}
+			other := o.daemons[nameOf(name)]
+			o.leftovers[name] = leftover{replaced: other != nil && other.added}
 		}
 		return
 	}
 	if d == nil {
 		d = &daemon{process: noProcess, dir: e.Dir}
 		o.daemons[name] = d
-		if left := o.leftovers[daemondir.QuarantinePrefix+name]; left.was != nil {
-			left.was.added = false // this dir has taken its place
-		}
 	}
 	if e.Sidecar != (daemondir.Stamp{}) && !d.added {
 		d.added = true
-		o.logAdded(name)
+		if !o.replaces(name, d) {
+			o.logAdded(name)
+		}
 	}
 	o.check(name, d, e, why)
 	o.noteInvalid(name, d, e)

@@ -65,38 +65,50 @@ func TestPutBackIsNotGone(t *testing.T) {
 }
 
 // A dir that was left hidden, because its name was taken when it was to be put back, is put back
-// by a later sweep, and its daemon has not exited a second time.
+// by a later sweep, and its daemon has not exited a second time. What took its name was a dir
+// without a sidecar, of which nothing is said, or a daemon's.
 func TestPutBackLater(t *testing.T) {
-	b := watched(t, Options{SweepInterval: time.Hour})
-	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-	needLeases(t, d)
-	b.reached = func(step string) {
-		if step != "renamed" {
-			return
-		}
-		if err := d.Mkdir(); err != nil {
-			t.Error(err)
-		}
-		if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
-			t.Error(err)
-		}
+	for taker, times := range map[string]int{"bare": 0, "a daemon": 1} {
+		t.Run(taker, func(t *testing.T) {
+			b := watched(t, Options{SweepInterval: time.Hour})
+			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+			needLeases(t, d)
+			b.reached = func(step string) {
+				if step != "renamed" {
+					return
+				}
+				if err := d.Mkdir(); err != nil {
+					t.Error(err)
+				}
+				if times > 0 {
+					daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1, time.Now().UnixMilli()))
+				}
+				if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
+					t.Error(err)
+				}
+			}
+			b.start()
+			daemondirtest.Eventually(t, "it is hidden", func() bool { return len(b.log.Events("daemon.kept")) == 1 })
+			// That the name is taken is no failure, and nothing for anybody to mend.
+			if line := b.log.Events("daemon.kept")[0]; line["reason"] != string(Protected) || line["error"] != nil {
+				t.Errorf("logged %v", line)
+			}
+			daemondirtest.Eventually(t, "the other dir is known", func() bool { _, ok := b.reg.Get("a"); return ok })
+			b.handled(func() {})
+			b.wantEvents("daemon.added", 2) // of handled as well
+			if err := os.RemoveAll(d.Path()); err != nil {
+				t.Fatal(err)
+			}
+			daemondirtest.Eventually(t, "the other dir is gone", func() bool { _, ok := b.reg.Get("a"); return !ok })
+			b.handled(func() {})
+			b.SweepNow()
+			daemondirtest.Eventually(t, "it is back", func() bool { _, ok := b.reg.Get("a"); return ok && d.Exists() })
+			b.handled(func() {})
+			b.wantEvents("daemon.exited", 0)
+			b.wantEvents("daemon.gone", times)
+			b.wantEvents("daemon.added", 4+times) // of handled, 3 times
+		})
 	}
-	b.start()
-	daemondirtest.Eventually(t, "it is hidden", func() bool { return len(b.log.Events("daemon.kept")) == 1 })
-	// That the name is taken is no failure, and nothing for anybody to mend.
-	if line := b.log.Events("daemon.kept")[0]; line["reason"] != string(Protected) || line["error"] != nil {
-		t.Errorf("logged %v", line)
-	}
-	daemondirtest.Eventually(t, "the other dir is known", func() bool { _, ok := b.reg.Get("a"); return ok })
-	if err := os.Remove(d.Path()); err != nil {
-		t.Fatal(err)
-	}
-	daemondirtest.Eventually(t, "the other dir is gone", func() bool { _, ok := b.reg.Get("a"); return !ok })
-	b.SweepNow()
-	daemondirtest.Eventually(t, "it is back", func() bool { _, ok := b.reg.Get("a"); return ok && d.Exists() })
-	b.handled(func() {})
-	b.wantEvents("daemon.exited", 0)
-	b.wantEvents("daemon.gone", 0) // the other had no sidecar
 }
 
 // An exit that is announced while the worker has the dir in hand, to remove it, is not lost:
@@ -125,4 +137,77 @@ func TestExitDuringARemovalThatIsCalledOff(t *testing.T) {
 	o.beingRemoved = ""
 	o.observe("a", entryChanged)
 	b.wantEvents("daemon.exited", 1)
+}
+
+// The dir of a respawn takes the place of one that a removal has hidden and does not put back. For
+// who reads the log the name was there all the time; and that the hidden dir is removed in the end
+// is not said of the daemon that has its name by then.
+func TestHiddenBesideItsSuccessor(t *testing.T) {
+	const hidden = daemondir.QuarantinePrefix + "a"
+	for _, successor := range []string{"lives", "is gone"} {
+		t.Run(successor, func(t *testing.T) {
+			b := watched(t, Options{SweepInterval: time.Hour})
+			d, first := daemondirtest.MakeLive(t, b.root, "a")
+			needLeases(t, d)
+			b.reached = func(step string) {
+				if step == "renamed" && len(b.log.Events("daemon.kept")) == 0 {
+					daemondirtest.MakeLive(t, b.root, "a")
+					if _, err := daemondir.Protect(b.root, hidden); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			b.start()
+			b.wantEvents("daemon.live", 1)
+			_ = first.Process.Kill()
+			b.wantEvents("daemon.exited", 1)
+			daemondirtest.Eventually(t, "the exit is recorded", func() bool { return b.Totals().Refreshed > 0 })
+			time.Sleep(10 * time.Millisecond) // it is stale
+			b.request(Request{Names: []string{"a"}, StaleAfter: time.Millisecond}, "a keep")
+			if line := b.wantEvents("daemon.live", 2)[1]; line["previous_pid"] != float64(first.Process.Pid) {
+				t.Errorf("logged %v", line)
+			}
+			if successor == "is gone" {
+				if err := os.RemoveAll(d.Path()); err != nil {
+					t.Fatal(err)
+				}
+				b.wantEvents("daemon.gone", 1)
+			}
+			if _, err := daemondir.Unprotect(b.root, hidden); err != nil {
+				t.Fatal(err)
+			}
+			b.request(Request{Names: []string{hidden}, StaleAfter: time.Millisecond}, hidden+" remove")
+			line := b.wantEvents("daemon.removed", 1)[0]
+			if line["daemon"] != hidden || line["dir"] != filepath.Join(b.root, hidden) || line["reason"] != string(Leftover) {
+				t.Errorf("logged %v", line)
+			}
+			b.wantEvents("daemon.added", 1)
+		})
+	}
+}
+
+// A leftover has the name that it had, unless that is another daemon's, whichever was seen first.
+func TestNameOfALeftover(t *testing.T) {
+	const hidden = daemondir.QuarantinePrefix + "a"
+	for order, want := range map[string]string{"a": "a", hidden + " a": hidden, "a " + hidden: hidden} {
+		t.Run(order, func(t *testing.T) {
+			b := newBench(t, Options{})
+			left := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+			needLeases(t, left)
+			if err := os.Rename(left.Path(), filepath.Join(b.root, hidden)); err != nil {
+				t.Fatal(err)
+			}
+			if order != "a" {
+				daemondirtest.MakeDead(t, b.root, "a", time.Minute)
+				for _, name := range strings.Fields(order) {
+					b.put(entryOf(t, daemondirtest.Dir{Root: b.root, Name: name}))
+					b.observeChanges()
+				}
+			}
+			b.sweep()
+			if line := b.wantEvents("daemon.removed", 1)[0]; line["daemon"] != want {
+				t.Errorf("logged %v, want it by %q", line, want)
+			}
+		})
+	}
 }

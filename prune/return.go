@@ -17,8 +17,9 @@ const recheckDelay = time.Second
 
 // A leftover is a quarantined dir that an interrupted removal left behind.
 type leftover struct {
-	kept Reason  // as logged
-	was  *daemon // what was known of it before; nil: an earlier run left it
+	kept     Reason  // as logged
+	was      *daemon // what was known of it before; nil: an earlier run left it
+	replaced bool    // another daemon dir has its name, or has had it since
 }
 
 // awaitReturn notes that the dir name was put back. Until checkReturned it is not gone just
@@ -41,6 +42,25 @@ func (o *observer) checkReturned() {
 		delete(o.returning, name)
 		o.observe(name, entryChanged)
 	}
+}
+
+// replaces notes that the dir of d, which has got its sidecar, replaces one that a removal has
+// hidden, if it does. It reports whether the log has said daemon.added of that: as it has not said
+// since that this is gone, for its reader d is a respawn.
+func (o *observer) replaces(name string, d *daemon) bool {
+	hidden := daemondir.QuarantinePrefix + name
+	left, ok := o.leftovers[hidden]
+	if !ok {
+		return false
+	}
+	left.replaced = true
+	o.leftovers[hidden] = left
+	if left.was == nil || !left.was.added {
+		return false
+	}
+	d.lastPID = left.was.lastPID
+	left.was.added = false // it can return only after d is gone
+	return true
 }
 
 // reinstate brings back what was known of the dir name, before a removal hid it that left it

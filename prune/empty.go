@@ -29,11 +29,11 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 			}
 		}
 	}
+	var off calledOff
 	switch {
-	case err == errRespawned:
-		return removal{kept: Respawned, putBack: true}
-	case err == errProgramRuns:
-		return removal{kept: InUse, putBack: true}
+	case errors.As(err, &off):
+		off.putBack = true
+		return off.removal
 	case errors.Is(err, fsys.ErrStillOpen), fsys.Busy(err):
 		done.kept = InUse
 		return done
@@ -46,11 +46,11 @@ func (m *remover) removeTree(a *attempt, hidden string) removal {
 	return done
 }
 
-// errRespawned says that a spawner has come to the sidecar.
-var errRespawned = errors.New("a spawner has come to the sidecar")
+// calledOff is the error of a removal that ends before the sidecar goes: somebody has come, and finds
+// the dir where it was.
+type calledOff struct{ removal }
 
-// errProgramRuns says that the trampoline cannot be removed, and nothing else was.
-var errProgramRuns = errors.New("its program runs")
+func (c calledOff) Error() string { return "called off: " + string(c.kept) }
 
 // removeTrampoline removes the trampoline of the quarantined dir hidden, of which t is the tree.
 // It is a link to a binary that all daemons share, and Windows may refuse to remove it while any
@@ -62,7 +62,7 @@ func (m *remover) removeTrampoline(t *fsys.Tree, hidden string, freed *fsys.Free
 			continue
 		}
 		if err := t.Remove(file, freed); fsys.Busy(err) || errors.Is(err, fs.ErrPermission) {
-			return errProgramRuns
+			return calledOff{removal{kept: InUse, details: "its program runs"}}
 		} else if err != nil {
 			return err
 		}
@@ -96,11 +96,11 @@ func (m *remover) empty(a *attempt, hidden string, freed *fsys.Freed) error {
 		return nil
 	}
 	if a.leased && !fsys.LeaseHeld(a.sidecar) {
-		return errRespawned
+		return calledOff{a.leaseBroken()}
 	}
 	// Without leases, or by a collector without them; one that is gone was not written.
 	if now := m.root.SidecarStamp(hidden); now != (daemondir.Stamp{}) && (now != a.e.Sidecar || !a.sameText()) {
-		return errRespawned
+		return calledOff{keep(Respawned)}
 	}
 	// It must not be open when it is removed: on FUSE and NFS it would only be hidden, and its
 	// directory not be empty.

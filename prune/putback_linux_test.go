@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"runtimegc/registry/daemondir"
 	"runtimegc/registry/daemondir/daemondirtest"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,29 @@ func TestPutBackForAWaitingSpawner(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(d.Path(), "log")); row.whole && err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// Who only reads the sidecar at that moment, as another runtimegc's list does or our own watcher, is
+// no spawner; but the dir is in use.
+func TestPutBackForAReader(t *testing.T) {
+	for step, dir := range map[string]string{"judged": "a", "renamed": ".pruned-a", "looked": ".pruned-a"} {
+		t.Run(step, func(t *testing.T) {
+			root := t.TempDir()
+			d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+			needLeases(t, d)
+			m := newTestRemover(t, root, false)
+			m.reached = func(reached string) {
+				if reached == step {
+					if _, err := daemondir.Read(root, dir); !errors.Is(err, daemondir.ErrBusy) {
+						t.Errorf("reading it: %v, want busy", err)
+					}
+				}
+			}
+			if r := m.remove(entryOf(t, d)); r.kept != InUse || r.details == "" || r.err != nil || r.hidden != "" || !r.putBack {
+				t.Errorf("%+v, want in use, and that it is put back", r)
 			}
 		})
 	}

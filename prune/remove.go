@@ -222,7 +222,10 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) removal {
 	}
 	if a.leased {
 		// Nobody has come to the sidecar, then.
-		if !fsys.LeaseHeld(a.sidecar) || m.root.PIDStamp(hidden) != a.e.PIDFile {
+		if !fsys.LeaseHeld(a.sidecar) {
+			return a.leaseBroken()
+		}
+		if m.root.PIDStamp(hidden) != a.e.PIDFile {
 			return keep(Respawned)
 		}
 	} else if again, err := a.read(); err != nil || again.Renamed(a.e.Name) != a.e || !a.sameText() {
@@ -240,6 +243,14 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) removal {
 	}
 	reason, err := m.mounted(hidden)
 	return removal{kept: reason, err: err}
+}
+
+// leaseBroken returns why the dir must stay of which the sidecar's lease is not held any more.
+func (a *attempt) leaseBroken() removal {
+	if fsys.BrokenByReader(a.sidecar) {
+		return removal{kept: InUse, details: "its sidecar is being read"}
+	}
+	return keep(Respawned)
 }
 
 // reopen opens the dir of a again, which has been renamed to hidden, and returns why it must go

@@ -57,6 +57,13 @@ func LeaseHeld(f *daemondir.File) bool {
 	return err == nil && kind == unix.F_WRLCK
 }
 
+// BrokenByReader reports whether the lease on f is not held because somebody wants to read the file,
+// and nobody to write it: F_GETLEASE gives the type that it is to be downgraded to (fcntl(2)).
+func BrokenByReader(f *daemondir.File) bool {
+	kind, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_GETLEASE, 0)
+	return err == nil && kind == unix.F_RDLCK
+}
+
 // Patch writes tail at offset in f, whose content is text. If it cannot write all of it (a
 // full disk), it restores the old bytes.
 func Patch(f *daemondir.File, text, tail []byte, offset int) error {

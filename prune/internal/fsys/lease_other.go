@@ -22,6 +22,9 @@ func TakeLease(*daemondir.File) error { return ErrNoLeases }
 // LeaseHeld returns false.
 func LeaseHeld(*daemondir.File) bool { return false }
 
+// BrokenByReader returns false.
+func BrokenByReader(*daemondir.File) bool { return false }
+
 // Patch is called only under a lease.
 func Patch(*daemondir.File, []byte, []byte, int) error { return ErrNoLeases }
 

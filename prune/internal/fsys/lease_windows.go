@@ -36,6 +36,9 @@ func TakeLease(f *daemondir.File) error {
 // LeaseHeld reports whether nobody else can write f.
 func LeaseHeld(f *daemondir.File) bool { return f.OpenedAlone() }
 
+// BrokenByReader returns false: a lease is for writing only.
+func BrokenByReader(*daemondir.File) bool { return false }
+
 // Patch writes tail at offset in f, whose content is text. If it cannot write all of it (a
 // full disk), it restores the old bytes.
 func Patch(f *daemondir.File, text, tail []byte, offset int) error {

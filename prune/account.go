@@ -135,7 +135,7 @@ func (o *observer) accountRemoval(out *outcome) {
 func (o *observer) accountLeftover(out *outcome) {
 	hidden, r := out.entry.Name, out.removal
 	if r.kept == Gone {
-		delete(o.leftovers, hidden)
+		o.forgetLeftover(hidden)
 		return
 	}
 	stats := &o.pass.stats

@@ -211,3 +211,63 @@ func TestNameOfALeftover(t *testing.T) {
 		})
 	}
 }
+
+// A hidden dir that another process removes is gone, by the name that it had: at once, or, if the
+// watcher had not seen that it was hidden, at the next sweep.
+func TestHiddenIsRemovedByAnother(t *testing.T) {
+	for _, seen := range []bool{true, false} {
+		t.Run(fmt.Sprintf("seen: %v", seen), func(t *testing.T) {
+			b := newBench(t, Options{})
+			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+			needLeases(t, d)
+			b.reached = func(step string) {
+				if step != "renamed" {
+					return
+				}
+				if err := d.Mkdir(); err != nil {
+					t.Error(err)
+				}
+				if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
+					t.Error(err)
+				}
+			}
+			b.sweep()
+			b.wantEvents("daemon.kept", 1)
+			hidden := filepath.Join(b.root, ".pruned-a")
+			if seen {
+				b.scan()
+				b.observeChanges()
+			}
+			if err := os.RemoveAll(hidden); err != nil {
+				t.Fatal(err)
+			}
+			if seen {
+				b.scan()
+				b.observeChanges()
+			} else {
+				b.sweep()
+			}
+			if line := b.wantEvents("daemon.gone", 1)[0]; line["daemon"] != "a" {
+				t.Errorf("logged %v", line)
+			}
+			b.sweep()
+			b.wantEvents("daemon.gone", 1)
+		})
+	}
+}
+
+// That the registry does not have a hidden dir yet, when a change of that name is told that was
+// before, does not say that it is gone.
+func TestHiddenIsNotSeenYet(t *testing.T) {
+	b := newBench(t, Options{})
+	daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	if err := os.Rename(b.path("a"), b.path(".pruned-a")); err != nil {
+		t.Fatal(err)
+	}
+	b.leftovers[".pruned-a"] = leftover{was: &daemon{added: true}}
+	b.observe(".pruned-a", entryChanged)
+	b.wantEvents("daemon.gone", 0)
+	if len(b.leftovers) != 1 {
+		t.Error("it is forgotten")
+	}
+}

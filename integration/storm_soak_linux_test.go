@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,24 +55,27 @@ func footprintOf(t *testing.T, pid int) footprint {
 // tests beside this one bring about.
 type told struct {
 	count map[string]int
-	lived map[string]bool // of which daemon.live was said
+	lines map[string][]event // of the daemons that are there
 }
 
 // forgetLog drops the log that was read so far, and counts it.
 func (w *watchProcess) forgetLog(so *told) {
 	for _, e := range w.takeLog() {
+		so.lines[e.daemon] = append(so.lines[e.daemon], e)
 		switch {
-		case e.event == "daemon.live":
-			so.lived[e.daemon] = true
+		case e.event == "daemon.removed":
+			delete(so.lines, e.daemon)
 		case e.event != "daemon.kept":
-		case !so.lived[e.daemon]:
+		case !slices.ContainsFunc(so.lines[e.daemon], func(e event) bool { return e.event == "daemon.live" }):
 			continue // this test had no processor for so long that a dir was stale before it had all its files
 		case e.reason == "in_use":
 			continue // by a child of this test, which has what it has open until its exec
 		case e.reason == "changed" && strings.Contains(e.line, "users were looked for"):
 			continue // another test has mounted something meanwhile
 		default:
-			w.t.Log(e.line)
+			for _, e := range so.lines[e.daemon] {
+				w.t.Log(e.line)
+			}
 		}
 		so.count[e.event]++
 	}
@@ -81,7 +85,7 @@ func (w *watchProcess) forgetLog(so *told) {
 // memory, no descriptor, no thread, no watch. And each of them is told, once.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	cycles, batch, stale := 160, 20, 200*time.Millisecond
+	cycles, batch, stale := 160, 20, time.Second
 	if os.Getenv("GCTEST_LONG") != "" {
 		cycles, batch = 100_000, 100
 	}
@@ -97,7 +101,7 @@ func TestSoak(t *testing.T) {
 	w := startWatch(t, root, "--stale-after", stale.String(), "--sweep-interval", "100ms", "--log-level", "debug")
 	pid := w.cmd.Process.Pid
 	w.next("root.found", "")
-	so := &told{make(map[string]int), make(map[string]bool)}
+	so := &told{make(map[string]int), make(map[string][]event)}
 	// settle waits until nothing is left of all cycles, and measures.
 	settle := func() footprint {
 		t.Helper()

@@ -271,3 +271,32 @@ func TestHiddenIsNotSeenYet(t *testing.T) {
 		t.Error("it is forgotten")
 	}
 }
+
+// While the registry does not have a dir that was put back, it is awaited; and what cannot be looked
+// at is not gone.
+func TestReturningIsAwaited(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Options{})
+	daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	b.awaitReturn("a")
+	for range 2 {
+		select {
+		case <-b.recheck.C:
+		case <-time.After(time.Minute):
+			t.Fatal("it is not looked for")
+		}
+		b.checkReturned()
+	}
+	if _, awaited := b.returning["a"]; !awaited {
+		t.Error("it is not awaited any more")
+	}
+	if err := os.RemoveAll(b.root); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(b.root, b.root); err != nil {
+		t.Fatal(err)
+	}
+	if b.absent("a") {
+		t.Error("who cannot look for it takes it to be gone")
+	}
+}

@@ -45,7 +45,7 @@ func (o *observer) checkReturned() {
 // absent reports whether there is no directory name. The registry may not have it yet.
 func (o *observer) absent(name string) bool {
 	info, err := os.Lstat(o.path(name))
-	return err == nil && !info.IsDir() || err != nil && fsys.Gone(err)
+	return err == nil && !info.IsDir() || fsys.Gone(err)
 }
 
 // forgetLeftover drops a leftover that another process has removed or given another name. So what it

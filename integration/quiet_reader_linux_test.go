@@ -155,11 +155,15 @@ func TestReaderOfTheLogStandsStill(t *testing.T) {
 		}
 		lines++
 	}
-	for dropped == 0 {
-		take()
-	}
-	if n := counts()["runtimegc_log_dropped_total"]; n != float64(dropped) {
-		t.Errorf("%d lines are said to be missing, and %v are counted", dropped, n)
+	// There are two gaps if the log's goroutine got no processor until the first lines, which fit in
+	// the pipe, were a crowd.
+	for said, n := int64(0), int64(-1); said != n; {
+		if take(); last.event == "log.dropped" {
+			said, n = dropped, int64(counts()["runtimegc_log_dropped_total"])
+		}
+		if said > n && n >= 0 || last.event == "" {
+			t.Fatalf("%d lines are said to be missing, and %d are counted: %s", dropped, n, last.line)
+		}
 	}
 	spawn("after")
 	for last.event != "daemon.live" || last.daemon != "after" {

@@ -147,9 +147,10 @@ func MakeDead(t testing.TB, root, name string, age time.Duration) Dir {
 const trampolineVar = "GCTEST_DAEMON"
 
 // Main is the TestMain of a package that calls [MakeLive], or whose parallel tests wait most of
-// the time.
+// the time. Root's tests see no mounts that those of other packages make meanwhile.
 func Main(m *testing.M) {
 	Trampoline()
+	apart()
 	AtOnce(6 + runtime.GOMAXPROCS(0))
 	m.Run()
 }

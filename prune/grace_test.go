@@ -42,6 +42,7 @@ func TestExitIsRecorded(t *testing.T) {
 	if seen := entryOf(t, d).LastSeen.MS; seen < uint64(killed.UnixMilli()) {
 		t.Errorf("last seen at %d, and killed at %d", seen, killed.UnixMilli())
 	}
+	daemondirtest.Eventually(t, "it is counted", func() bool { return b.Totals().Refreshed == len(b.log.Events("sidecar.refreshed")) })
 	line := b.wantEvents("daemon.exited", 1)[0]
 	if want := float64(entryOf(t, d).LastSeen.MS + 3_600_000); line["stale_at_unix_ms"] != want {
 		t.Errorf("stale at %v, want %v", line["stale_at_unix_ms"], want)

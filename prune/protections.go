@@ -263,6 +263,9 @@ func (a *attempt) keepText() bool {
 // sidecar, any process of the pid in the pid file may be the daemon.
 func (m *remover) lastLook(a *attempt) Reason {
 	fresh, err := a.read()
+	if fsys.Busy(err) {
+		return InUse // another collector is looking whether anybody has a file open
+	}
 	if err != nil || fresh != a.e {
 		if err == nil && (fresh.PID != a.e.PID || fresh.SpawnedAt != a.e.SpawnedAt) {
 			return Respawned

@@ -301,3 +301,29 @@ func TestKeepWhenUsersCannotBeFound(t *testing.T) {
 		t.Errorf("kept because %q (%v)", r.kept, r.err)
 	}
 }
+
+// A file of the dir that another collector holds, to see whether anybody has it open, has not changed.
+func TestLastLookBesideAnotherCollector(t *testing.T) {
+	root := t.TempDir()
+	d := daemondirtest.MakeDead(t, root, "a", 2*time.Hour)
+	needLeases(t, d)
+	m := newTestRemover(t, root, true)
+	a := &attempt{e: entryOf(t, d)}
+	defer a.close()
+	for _, check := range []func(*remover, *attempt) finding{(*remover).checkShape, (*remover).checkLastLook} {
+		if f := check(m, a); f.kept != "" {
+			t.Fatalf("kept because %q", f.kept)
+		}
+	}
+	pidFile, err := os.Open(d.PIDFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pidFile.Close()
+	if _, err := unix.FcntlInt(pidFile.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	if kept := m.lastLook(a); kept != InUse {
+		t.Errorf("kept because %q, want in use", kept)
+	}
+}

@@ -64,6 +64,23 @@ func TestPutBackIsNotGone(t *testing.T) {
 	b.wantEvents("daemon.gone", 1)
 }
 
+// hide has the next removal, which is that of d, called off while a bare dir has its name, so that
+// it stays hidden. taken is called when that dir is there.
+func (b *bench) hide(d daemondirtest.Dir, taken func()) {
+	b.reached = func(step string) {
+		if step != "renamed" {
+			return
+		}
+		if err := d.Mkdir(); err != nil {
+			b.t.Error(err)
+		}
+		taken()
+		if _, err := daemondir.Protect(b.root, daemondir.QuarantinePrefix+d.Name); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
 // A dir that was left hidden, because its name was taken when it was to be put back, is put back
 // by a later sweep, and its daemon has not exited a second time. What took its name was a dir
 // without a sidecar, of which nothing is said, or a daemon's.
@@ -73,20 +90,11 @@ func TestPutBackLater(t *testing.T) {
 			b := watched(t, Options{SweepInterval: time.Hour})
 			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 			needLeases(t, d)
-			b.reached = func(step string) {
-				if step != "renamed" {
-					return
-				}
-				if err := d.Mkdir(); err != nil {
-					t.Error(err)
-				}
+			b.hide(d, func() {
 				if times > 0 {
 					daemondirtest.WriteFile(t, d.Sidecar(), sidecarText(1, time.Now().UnixMilli()))
 				}
-				if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
-					t.Error(err)
-				}
-			}
+			})
 			b.start()
 			daemondirtest.Eventually(t, "it is hidden", func() bool { return len(b.log.Events("daemon.kept")) == 1 })
 			// That the name is taken is no failure, and nothing for anybody to mend.
@@ -220,17 +228,7 @@ func TestHiddenIsRemovedByAnother(t *testing.T) {
 			b := newBench(t, Options{})
 			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
 			needLeases(t, d)
-			b.reached = func(step string) {
-				if step != "renamed" {
-					return
-				}
-				if err := d.Mkdir(); err != nil {
-					t.Error(err)
-				}
-				if _, err := daemondir.Protect(b.root, ".pruned-a"); err != nil {
-					t.Error(err)
-				}
-			}
+			b.hide(d, func() {})
 			b.sweep()
 			b.wantEvents("daemon.kept", 1)
 			hidden := filepath.Join(b.root, ".pruned-a")
@@ -299,4 +297,20 @@ func TestReturningIsAwaited(t *testing.T) {
 	if b.absent("a") {
 		t.Error("who cannot look for it takes it to be gone")
 	}
+}
+
+// A dir that returns as it was is judged again, although the registry has never shown it otherwise.
+func TestReturnsAsItWas(t *testing.T) {
+	b := newBench(t, Options{})
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	needLeases(t, d)
+	b.hide(d, func() {})
+	b.sweep()
+	b.wantEvents("daemon.kept", 1)
+	if err := os.Remove(d.Path()); err != nil { // of the other dir
+		t.Fatal(err)
+	}
+	b.pass(t.Context(), func(Row) {}) // without a scan
+	b.checkReturned()
+	b.wantDaemons(map[State]int{Dead: 1})
 }

@@ -61,7 +61,9 @@ type told struct {
 // forgetLog drops the log that was read so far, and counts it.
 func (w *watchProcess) forgetLog(so *told) {
 	for _, e := range w.takeLog() {
-		so.lines[e.daemon] = append(so.lines[e.daemon], e)
+		if e.daemon != "" {
+			so.lines[e.daemon] = append(so.lines[e.daemon], e)
+		}
 		switch {
 		case e.event == "daemon.removed":
 			delete(so.lines, e.daemon)

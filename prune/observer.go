@@ -175,9 +175,6 @@ func (o *observer) observe(name string, why cause) {
 		delete(o.removed, name)
 	}
 	if !ok {
-		if _, known := o.leftovers[name]; known && o.absent(name) {
-			o.forgetLeftover(name)
-		}
 		return
 	}
 	if daemondir.Quarantined(name) {

@@ -264,7 +264,7 @@ func (a *attempt) keepText() bool {
 func (m *remover) lastLook(a *attempt) Reason {
 	fresh, err := a.read()
 	if fsys.Busy(err) {
-		return InUse // another collector is looking whether anybody has a file open
+		return InUse // a file is being written, or another collector looks whether anybody has it open
 	}
 	if err != nil || fresh != a.e {
 		if err == nil && (fresh.PID != a.e.PID || fresh.SpawnedAt != a.e.SpawnedAt) {

@@ -167,9 +167,13 @@ func TestHiddenBesideItsSuccessor(t *testing.T) {
 			}
 			b.start()
 			b.wantEvents("daemon.live", 1)
+			killed := uint64(time.Now().UnixMilli())
 			_ = first.Process.Kill()
 			b.wantEvents("daemon.exited", 1)
-			daemondirtest.Eventually(t, "the exit is recorded", func() bool { return b.Totals().Refreshed > 0 })
+			daemondirtest.Eventually(t, "the exit is recorded, and the watcher has seen that", func() bool {
+				e, _ := b.reg.Get("a")
+				return e.LastSeen.MS >= killed && e == entryOf(t, d)
+			})
 			time.Sleep(10 * time.Millisecond) // it is stale
 			b.request(Request{Names: []string{"a"}, StaleAfter: time.Millisecond}, "a keep")
 			if line := b.wantEvents("daemon.live", 2)[1]; line["previous_pid"] != float64(first.Process.Pid) {
@@ -220,53 +224,30 @@ func TestNameOfALeftover(t *testing.T) {
 	}
 }
 
-// A hidden dir that another process removes is gone, by the name that it had: at once, or, if the
-// watcher had not seen that it was hidden, at the next sweep.
-func TestHiddenIsRemovedByAnother(t *testing.T) {
-	for _, seen := range []bool{true, false} {
-		t.Run(fmt.Sprintf("seen: %v", seen), func(t *testing.T) {
-			b := newBench(t, Options{})
-			d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-			needLeases(t, d)
-			b.hide(d, func() {})
-			b.sweep()
-			b.wantEvents("daemon.kept", 1)
-			hidden := filepath.Join(b.root, ".pruned-a")
-			if seen {
-				b.scan()
-				b.observeChanges()
-			}
-			if err := os.RemoveAll(hidden); err != nil {
-				t.Fatal(err)
-			}
-			if seen {
-				b.scan()
-				b.observeChanges()
-			} else {
-				b.sweep()
-			}
-			if line := b.wantEvents("daemon.gone", 1)[0]; line["daemon"] != "a" {
-				t.Errorf("logged %v", line)
-			}
-			b.sweep()
-			b.wantEvents("daemon.gone", 1)
-		})
-	}
+// aHiddenDir returns a bench with the dir .pruned-a, which a removal has left hidden, and the dir a
+// that had its name meanwhile.
+func aHiddenDir(t *testing.T) (b *bench, hidden string, taker daemondirtest.Dir) {
+	t.Helper()
+	b = newBench(t, Options{})
+	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
+	needLeases(t, d)
+	b.hide(d, func() {})
+	b.sweep()
+	b.wantEvents("daemon.kept", 1)
+	return b, b.path(".pruned-a"), d
 }
 
-// That the registry does not have a hidden dir yet, when a change of that name is told that was
-// before, does not say that it is gone.
-func TestHiddenIsNotSeenYet(t *testing.T) {
-	b := newBench(t, Options{})
-	daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-	if err := os.Rename(b.path("a"), b.path(".pruned-a")); err != nil {
+// A hidden dir that another process removes is gone, by the name that it had. The next sweep says so.
+func TestHiddenIsRemovedByAnother(t *testing.T) {
+	b, hidden, _ := aHiddenDir(t)
+	if err := os.RemoveAll(hidden); err != nil {
 		t.Fatal(err)
 	}
-	b.leftovers[".pruned-a"] = leftover{was: &daemon{added: true}}
-	b.observe(".pruned-a", entryChanged)
-	b.wantEvents("daemon.gone", 0)
-	if len(b.leftovers) != 1 {
-		t.Error("it is forgotten")
+	for range 2 {
+		b.sweep()
+		if line := b.wantEvents("daemon.gone", 1)[0]; line["daemon"] != "a" {
+			t.Errorf("logged %v", line)
+		}
 	}
 }
 
@@ -285,29 +266,22 @@ func TestReturningIsAwaited(t *testing.T) {
 		}
 		b.checkReturned()
 	}
-	if _, awaited := b.returning["a"]; !awaited {
-		t.Error("it is not awaited any more")
-	}
 	if err := os.RemoveAll(b.root); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(b.root, b.root); err != nil {
 		t.Fatal(err)
 	}
-	if b.absent("a") {
-		t.Error("who cannot look for it takes it to be gone")
+	b.checkReturned()
+	if _, awaited := b.returning["a"]; !awaited {
+		t.Error("it is not awaited any more")
 	}
 }
 
 // A dir that returns as it was is judged again, although the registry has never shown it otherwise.
 func TestReturnsAsItWas(t *testing.T) {
-	b := newBench(t, Options{})
-	d := daemondirtest.MakeDead(t, b.root, "a", 2*time.Hour)
-	needLeases(t, d)
-	b.hide(d, func() {})
-	b.sweep()
-	b.wantEvents("daemon.kept", 1)
-	if err := os.Remove(d.Path()); err != nil { // of the other dir
+	b, _, taker := aHiddenDir(t)
+	if err := os.Remove(taker.Path()); err != nil {
 		t.Fatal(err)
 	}
 	b.pass(t.Context(), func(Row) {}) // without a scan

@@ -221,10 +221,10 @@ func (m *remover) recheckRenamed(a *attempt, hidden string) removal {
 		return keep(Protected) // since the last look; whoever did it was told that it stays
 	}
 	if a.leased {
-		// Nobody has come to the sidecar, then.
 		if !fsys.LeaseHeld(a.sidecar) {
 			return a.leaseBroken()
 		}
+		// Nobody has come to the sidecar, then.
 		if m.root.PIDStamp(hidden) != a.e.PIDFile {
 			return keep(Respawned)
 		}

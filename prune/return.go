@@ -33,19 +33,15 @@ func (o *observer) awaitReturn(name string) {
 // are gone after all, which it logs. Those that are there without an entry it awaits further.
 func (o *observer) checkReturned() {
 	for name := range o.returning {
-		if _, ok := o.reg.Get(name); !ok && !o.absent(name) {
-			o.recheck.Reset(recheckDelay)
-			continue
+		if _, ok := o.reg.Get(name); !ok {
+			if info, err := os.Lstat(o.path(name)); err == nil && info.IsDir() || err != nil && !fsys.Gone(err) {
+				o.recheck.Reset(recheckDelay)
+				continue
+			}
 		}
 		delete(o.returning, name)
 		o.observe(name, entryChanged)
 	}
-}
-
-// absent reports whether there is no directory name. The registry may not have it yet.
-func (o *observer) absent(name string) bool {
-	info, err := os.Lstat(o.path(name))
-	return err == nil && !info.IsDir() || fsys.Gone(err)
 }
 
 // forgetLeftover drops a leftover that another process has removed or given another name. So what it

@@ -52,16 +52,15 @@ func OpenElsewhere(string) (bool, error) { return false, nil }
 func Busy(err error) bool { return errors.Is(err, daemondir.ErrBusy) }
 
 // LeaseHeld reports whether the lease on f is unbroken, and nobody waits for its end.
-func LeaseHeld(f *daemondir.File) bool {
-	kind, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_GETLEASE, 0)
-	return err == nil && kind == unix.F_WRLCK
-}
+func LeaseHeld(f *daemondir.File) bool { return leaseIs(f, unix.F_WRLCK) }
 
 // BrokenByReader reports whether the lease on f is not held because somebody wants to read the file,
 // and nobody to write it: F_GETLEASE gives the type that it is to be downgraded to (fcntl(2)).
-func BrokenByReader(f *daemondir.File) bool {
+func BrokenByReader(f *daemondir.File) bool { return leaseIs(f, unix.F_RDLCK) }
+
+func leaseIs(f *daemondir.File, want int) bool {
 	kind, err := unix.FcntlInt(uintptr(f.Fd()), unix.F_GETLEASE, 0)
-	return err == nil && kind == unix.F_RDLCK
+	return err == nil && kind == want
 }
 
 // Patch writes tail at offset in f, whose content is text. If it cannot write all of it (a
